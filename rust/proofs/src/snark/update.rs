@@ -1,0 +1,92 @@
+//! The SNARK of an upgrade.
+
+use anyhow::{Context, Result};
+use filecoin_hashers::{Domain, Hasher};
+use filecoin_proofs::constants::{
+    DefaultPieceDomain, SectorShape32GiB, SectorShape64GiB, SectorShapeBase, SECTOR_SIZE_32_GIB,
+    SECTOR_SIZE_64_GIB,
+};
+use filecoin_proofs::types::SectorUpdateConfig;
+use filecoin_proofs::{verify_empty_sector_update_proof, TreeRHasher};
+use filecoin_proofs_api::{MerkleTreeTrait, PartitionProofBytes};
+use storage_proofs_update::{
+    EmptySectorUpdate, EmptySectorUpdateCircuit, EmptySectorUpdateCompound, PartitionProof,
+    PublicInputs, PublicParams,
+};
+
+use super::{bytes, prove_partitions, verified, Maker, Synthesis};
+use groth16::Arithmetic;
+
+use crate::commit::are_groth16_proofs;
+use crate::control::Control;
+use crate::snap::size_of;
+use crate::tasks::SnapProve;
+
+/// The proof of the task's vanilla proofs, which `vanilla_proofs` are, verified: one Groth16 proof per
+/// partition.
+pub fn update(
+    task: &SnapProve,
+    vanilla_proofs: &[PartitionProofBytes],
+    arithmetic: Arithmetic,
+    control: &mut Control<'_>,
+) -> Result<Vec<u8>> {
+    with_tree!(
+        size_of(task.registered_proof),
+        update_shaped,
+        task,
+        vanilla_proofs,
+        arithmetic,
+        control
+    )
+}
+
+fn update_shaped<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(
+    task: &SnapProve,
+    vanilla_proofs: &[PartitionProofBytes],
+    arithmetic: Arithmetic,
+    control: &mut Control<'_>,
+) -> Result<Vec<u8>> {
+    let (comm_r_old, comm_r_new, comm_d_new) = (task.comm_r_old, task.comm_r_new, task.comm_d_new);
+    let config = task.registered_proof.as_v1_config();
+    let vanilla_proofs = vanilla_proofs.iter().map(|proof| {
+        let proof: PartitionProof<Tree> = bincode::deserialize(&proof.0)?;
+        anyhow::Ok(proof)
+    });
+    let vanilla_proofs: Vec<_> = vanilla_proofs
+        .collect::<Result<_>>()
+        .context("vannilla_proofs")?;
+    let update = SectorUpdateConfig::from_porep_config(&config);
+    type Commitment = <TreeRHasher as Hasher>::Domain;
+    let public_inputs = PublicInputs {
+        k: update.update_partitions.into(),
+        comm_r_old: Commitment::try_from_bytes(&comm_r_old)?,
+        comm_d_new: DefaultPieceDomain::try_from_bytes(&comm_d_new)?,
+        comm_r_new: Commitment::try_from_bytes(&comm_r_new)?,
+        h: update.h,
+    };
+    let public_params = PublicParams::from_sector_size(size_of(task.registered_proof));
+
+    let prove = || {
+        let proofs = prove_partitions::<
+            EmptySectorUpdate<Tree>,
+            EmptySectorUpdateCircuit<Tree>,
+            EmptySectorUpdateCompound<Tree>,
+        >(
+            &public_inputs,
+            &vanilla_proofs,
+            &public_params,
+            Synthesis::Whole,
+            arithmetic,
+            control,
+        )?;
+        bytes(&proofs)
+    };
+    let maker = Maker {
+        arithmetic: Some(arithmetic),
+        parameters: task.registered_proof.cache_params_path()?,
+    };
+    let decodes = |proof: &[u8]| are_groth16_proofs(proof, vanilla_proofs.len());
+    verified("proof of an upgrade", &maker, prove, decodes, |proof| {
+        verify_empty_sector_update_proof::<Tree>(&config, proof, comm_r_old, comm_r_new, comm_d_new)
+    })
+}

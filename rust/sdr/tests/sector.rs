@@ -1,0 +1,237 @@
+//! Whole sectors: the crate's layer files, cancelled, damaged, out of space.
+
+mod common;
+
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{assert_layers, engine, judge_layers, label, layer_path, sector, spec, specs, Random};
+use sdr::graph::GraphVersion;
+use sdr::parents::ParentsCache;
+use sdr::{label_sector, last_layer, Watch};
+
+#[test]
+fn all_proof_types_at_2_kib_are_the_crates() {
+    let engine = engine(1, 1);
+    let mut random = Random(11);
+    for spec in specs(2 << 10) {
+        for layers in [2, 11] {
+            let dir = tempfile::tempdir().unwrap();
+            let sector = sector(spec, layers, &mut random);
+            let (outcome, _) = label(&engine, &sector, dir.path());
+            assert!(outcome.kept.is_empty());
+            assert_layers(dir.path(), &judge_layers(&spec, &sector.replica_id, layers));
+        }
+    }
+}
+
+#[test]
+fn an_8_mib_sector_is_the_crates() {
+    let dir = tempfile::tempdir().unwrap();
+    let sector = sector(specs(8 << 20)[1], 2, &mut Random(12));
+    label(&engine(1, 1), &sector, dir.path());
+    assert_layers(
+        dir.path(),
+        &judge_layers(sector.parents.spec(), &sector.replica_id, 2),
+    );
+}
+
+#[test]
+fn the_last_layer_for_decoding_is_the_crates() {
+    let sector = sector(specs(2 << 10)[2], 11, &mut Random(14));
+    let expected = judge_layers(sector.parents.spec(), &sector.replica_id, 11);
+    let mut watch = Watch {
+        progress: &mut |_| Ok(()),
+        say: &mut |_| (),
+    };
+    let labels = last_layer(&engine(1, 1), &sector, &mut watch).unwrap();
+    assert!(*labels == *expected[10]);
+}
+
+#[test]
+fn damaged_and_foreign_layers_are_computed_again() {
+    let mut random = Random(15);
+    let engine = engine(1, 1);
+    let dir = tempfile::tempdir().unwrap();
+    let sector = sector(specs(2 << 10)[1], 11, &mut random);
+    let expected = judge_layers(sector.parents.spec(), &sector.replica_id, 11);
+    label(&engine, &sector, dir.path());
+
+    // A flipped bit in layer 4, layer 7 cut, layer 8 without its checksum, layer 11 missing.
+    let flipped = layer_path(dir.path(), 4);
+    let mut bytes = fs::read(&flipped).unwrap();
+    bytes[777] ^= 0x10;
+    fs::write(&flipped, bytes).unwrap();
+    fs::write(layer_path(dir.path(), 7), [0; 100]).unwrap();
+    fs::remove_file(dir.path().join("sc-02-data-layer-8.sum")).unwrap();
+    fs::remove_file(layer_path(dir.path(), 11)).unwrap();
+    let (outcome, said) = label(&engine, &sector, dir.path());
+    assert_eq!(outcome.kept, [1, 2, 3, 5, 6, 9, 10]);
+    assert_layers(dir.path(), &expected);
+    for (layer, why) in [
+        (4, "checksum is wrong"),
+        (7, "100 bytes found, 2048 expected"),
+        (8, "no checksum file"),
+    ] {
+        let name = format!("layer-{layer}.dat");
+        assert!(
+            said.iter()
+                .any(|text| text.contains(&name) && text.contains(why)),
+            "{said:?}"
+        );
+    }
+    assert_eq!(
+        label(&engine, &sector, dir.path()).0.kept,
+        (1..=11).collect::<Vec<_>>()
+    );
+
+    // The same directory for another replica, then for another proof type.
+    let mut other = sector.clone();
+    other.replica_id = random.field_element();
+    let (outcome, said) = label(&engine, &other, dir.path());
+    assert!(outcome.kept.is_empty() && said.iter().any(|text| text.contains("another replica")));
+    other.parents = Arc::new(ParentsCache::in_memory(specs(2 << 10)[2]).unwrap());
+    assert!(label(&engine, &other, dir.path()).0.kept.is_empty());
+    assert_layers(
+        dir.path(),
+        &judge_layers(other.parents.spec(), &other.replica_id, 11),
+    );
+}
+
+#[test]
+fn a_cancelled_sector_keeps_its_layers_and_frees_its_place() {
+    let engine = engine(1, 1);
+    let dir = tempfile::tempdir().unwrap();
+    let sector = sector(spec(5, GraphVersion::V1_1, 1 << 20), 11, &mut Random(16));
+    let mut watch = Watch {
+        progress: &mut |progress| {
+            anyhow::ensure!(progress.layer < 3, "enough");
+            Ok(())
+        },
+        say: &mut |_| (),
+    };
+    let error = label_sector(&engine, &sector, dir.path(), &mut watch).unwrap_err();
+    assert_eq!(error.root_cause().to_string(), "enough");
+    let (outcome, _) = label(&engine, &sector, dir.path());
+    // Layer 2 was whole in memory, but not yet on the disk.
+    assert_eq!(outcome.kept, [1]);
+    assert_layers(
+        dir.path(),
+        &judge_layers(sector.parents.spec(), &sector.replica_id, 11),
+    );
+}
+
+/// What a run that is not quite dead has open is not what the next one writes.
+#[test]
+fn a_leftover_of_a_dying_run_is_not_written_over() {
+    let sector = sector(spec(5, GraphVersion::V1_1, 1 << 20), 1, &mut Random(25));
+    let dir = tempfile::tempdir().unwrap();
+    let partial = dir.path().join("sc-02-data-layer-1.partial");
+    fs::write(&partial, "theirs").unwrap();
+    let theirs = fs::File::open(&partial).unwrap();
+    label(&engine(1, 1), &sector, dir.path());
+    assert_eq!(std::io::read_to_string(theirs).unwrap(), "theirs");
+}
+
+#[test]
+fn reading_a_layer_back_can_be_cancelled() {
+    let engine = engine(1, 1);
+    let sector = sector(spec(5, GraphVersion::V1_1, 1 << 20), 2, &mut Random(26));
+    let dir = tempfile::tempdir().unwrap();
+    label(&engine, &sector, dir.path());
+    fs::remove_file(layer_path(dir.path(), 2)).unwrap();
+    let reports = AtomicUsize::new(0);
+    let mut watch = Watch {
+        progress: &mut |progress| {
+            // Before the first layer: once for each layer that is checked, then while it is loaded.
+            if progress.layer == 0 {
+                reports.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(150));
+            }
+            Ok(())
+        },
+        say: &mut |_| (),
+    };
+    label_sector(&engine, &sector, dir.path(), &mut watch).unwrap();
+    assert!(reports.into_inner() >= 2);
+}
+
+#[test]
+fn progress_goes_forward_through_all_layers() {
+    let mut seen = Vec::new();
+    let mut watch = Watch {
+        progress: &mut |progress| {
+            seen.push(*progress);
+            Ok(())
+        },
+        say: &mut |_| (),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let sector = sector(spec(5, GraphVersion::V1_1, 1 << 20), 4, &mut Random(17));
+    label_sector(&engine(1, 1), &sector, dir.path(), &mut watch).unwrap();
+    let places: Vec<_> = seen
+        .iter()
+        .map(|progress| (progress.layer, progress.node))
+        .collect();
+    assert!(places.is_sorted(), "{places:?}");
+    for layer in 1..=4 {
+        assert!(places.contains(&(layer, 0)), "{places:?}");
+    }
+    let last = seen.last().unwrap();
+    assert_eq!(
+        (last.layer, last.node, last.left),
+        (4, 1 << 15, Some(std::time::Duration::ZERO))
+    );
+    assert!(last.labels_per_second > 0.0);
+}
+
+/// A tmpfs with room for a few layers; needs the right to mount.
+#[test]
+fn a_full_disk_is_said_and_the_sector_goes_on_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = |options: &str| {
+        let options = format!("{options}size=3500k");
+        std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "none"])
+            .arg(dir.path())
+            .output()
+            .unwrap()
+    };
+    if !mount("").status.success() {
+        common::skipped("mounting a small tmpfs needs root");
+        return;
+    }
+    let engine = engine(1, 1);
+    let sector = sector(spec(5, GraphVersion::V1_1, 1 << 20), 7, &mut Random(18));
+    let mut watch = Watch {
+        progress: &mut |_| Ok(()),
+        say: &mut |_| (),
+    };
+    let error = label_sector(&engine, &sector, dir.path(), &mut watch).unwrap_err();
+    let text = format!("{error:#}");
+    assert!(
+        text.contains("layer 4 of 7") && text.contains("disk is full"),
+        "{text}"
+    );
+    assert!(text.contains("1048576 bytes are needed"), "{text}");
+
+    let remounted = std::process::Command::new("mount")
+        .args(["-o", "remount,size=16m"])
+        .arg(dir.path())
+        .status()
+        .unwrap();
+    assert!(remounted.success());
+    let (outcome, _) = label(&engine, &sector, dir.path());
+    assert_eq!(outcome.kept, [1, 2, 3]);
+    assert_layers(
+        dir.path(),
+        &judge_layers(sector.parents.spec(), &sector.replica_id, 7),
+    );
+    assert!(std::process::Command::new("umount")
+        .arg(dir.path())
+        .status()
+        .unwrap()
+        .success());
+}
