@@ -1,0 +1,102 @@
+"""The ``wdpost`` plan: proofs of space-time for the sectors of a proving window.
+
+A job is held by heartbeats, not by a record on disk: what is lost here, the manager hands out again.
+So a job that can't be finished is dropped instead of waiting for the operator while its window closes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from damocles_worker import sectors
+from damocles_worker.manager.types import AllocateWdPoStJobSpec
+from damocles_worker.sealing.machine.events import Failure, Notify
+from damocles_worker.sealing.machine.plan import (
+    Ask,
+    Change,
+    Compute,
+    Context,
+    Forget,
+    Idle,
+    Outcome,
+    Plan,
+    State,
+)
+from damocles_worker.sealing.machine.task import Task
+from damocles_worker.sealing.plans.common import holding, never, nothing_allocated
+
+
+def _allocate(_task: Task, context: Context) -> Outcome:
+    policy = context.policy
+    spec = AllocateWdPoStJobSpec(
+        allowed_miners=list(policy.allowed_miners or ()),
+        allowed_proof_types=sectors.post_proofs_for_sizes(policy.allowed_sizes or ()),
+    )
+    return Ask(
+        "wdpost_allocate_jobs", (spec, 1, context.worker), then=_allocated, on_failure=_none, once=True
+    )
+
+
+def _allocated(task: Task, jobs: Any, _context: Context) -> Outcome:
+    if not jobs:
+        return Idle("the manager has no WindowPoSt job")
+    return Change("Allocate", replace(task, job=jobs[0]), "Allocated")
+
+
+def _none(_task: Task, problem: Failure, _context: Context) -> Outcome:
+    return nothing_allocated("WindowPoSt job", problem)
+
+
+def _generate(_task: Task, _context: Context) -> Outcome:
+    """A proof that can't be made is an outcome too: the manager is told why."""
+
+    def generated(task: Task, outcome: Any, _context: Context) -> Outcome:
+        proof, error = outcome
+        return Change("Generate", replace(task, window_proof=proof, job_error=error), "Generated", error)
+
+    return Compute("window_post", then=generated)
+
+
+def _finish(task: Task, _context: Context) -> Outcome:
+    assert task.job is not None
+    return Ask(
+        "wdpost_finish_job",
+        (task.job.id, task.window_proof, task.job_error),
+        then=lambda task, _, __: Change("Finish", task, "Finished"),
+    )
+
+
+def _has_outcome(task: Task) -> bool:
+    """Neither proof nor error would be an empty success to the manager."""
+    return task.window_proof is not None or bool(task.job_error)
+
+
+def _done(task: Task, _context: Context) -> Outcome:
+    return Forget("Finish", "finished", task.job_error)
+
+
+def _drop(task: Task, _context: Context) -> Outcome:
+    return Forget("Aborted", "aborted", task.abort_reason)
+
+
+def _tell_manager(task: Task, problem: Failure) -> Notify:
+    """The outcome where there is one, else why there is none: another worker may still be in time."""
+    assert task.job is not None
+    error = "" if task.window_proof else task.job_error or problem.text
+    return Notify("wdpost_finish_job", (task.job.id, task.window_proof, error))
+
+
+WDPOST = Plan(
+    "wdpost",
+    {
+        "Empty": State("-", _allocate),
+        "Allocated": State("Generate", holding("window_post", _generate), ("job",)),
+        "Generated": State("SubmitProof", _finish, ("job",), settable=_has_outcome),
+        "Finished": State("-", _done, ("job",), settable=never),
+        "Aborted": State("-", _drop, ("job",)),
+    },
+    drops_failed=True,
+    on_stop=_tell_manager,
+)

@@ -1,0 +1,79 @@
+"""The one stage of WindowPoSt: all sectors of a job in one proof."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from damocles_worker.errors import Level, WorkerError
+from damocles_worker.manager.types import WdPoStInput, WdPoStSector, WindowPoStOutput
+from damocles_worker.processors.tasks import PoStReplica, WindowPoStTask
+from damocles_worker.sealing.machine.task import Task
+from damocles_worker.sealing.stages.workbench import Progress, Workbench
+from damocles_worker.stores.attached import AttachedStore
+
+log = logging.getLogger(__name__)
+
+
+async def window_post(
+    bench: Workbench, task: Task, progress: Progress
+) -> tuple[WindowPoStOutput | None, str]:
+    """The proof, or None and why there is none: the manager is to hear that before the window closes."""
+    assert task.job
+    job = task.job.input
+    try:
+        stores = await _stores(bench, job)
+        request = WindowPoStTask(
+            miner_id=job.miner_id,
+            proof_type=job.proof_type,
+            replicas=[_replica(stores, job.miner_id, sector) for sector in job.sectors or ()],
+            seed=job.seed,
+        )
+        output = await bench.compute("window_post", request, WindowPoStOutput, progress)
+        if output.faults:
+            # Of a store that went away meanwhile every sector looks faulty, and none is.
+            for store in stores.values():
+                await asyncio.to_thread(store.check)
+            _warn(request, output)
+        return output, ""
+    except WorkerError as error:
+        if error.level is Level.TEMPORARY and task.retries < bench.policy.max_retries:
+            # A processor that died: there may be time for another.
+            raise
+        return None, str(error)
+
+
+def _warn(request: WindowPoStTask, output: WindowPoStOutput) -> None:
+    """The manager hears the numbers of faulty sectors only, and proves the window without them."""
+    for replica in request.replicas:
+        if replica.sector_id in output.faults:
+            log.warning(
+                "sector s-t0%d-%d is faulty: its replica %s or a file of %s is missing, cut short or not what"
+                " was sealed. Restore the files or rebuild the sector",
+                request.miner_id,
+                replica.sector_id,
+                replica.sealed_file,
+                replica.cache_dir,
+            )
+
+
+async def _stores(bench: Workbench, job: WdPoStInput) -> dict[str, AttachedStore]:
+    """The attached stores of the job's sectors by name, each of them there."""
+    stores: dict[str, AttachedStore] = {}
+    for sector in job.sectors or ():
+        text = f"s-t0{job.miner_id}-{sector.sector_id}"
+        for name, what in ((sector.accesses.sealed_file, "replica"), (sector.accesses.cache_dir, "cache")):
+            if name not in stores:
+                stores[name] = await bench.attached(name, f"the {what} of {text}")
+    return stores
+
+
+def _replica(stores: dict[str, AttachedStore], miner: int, sector: WdPoStSector) -> PoStReplica:
+    text = f"s-t0{miner}-{sector.sector_id}"
+    sealed, cache = stores[sector.accesses.sealed_file], stores[sector.accesses.cache_dir]
+    return PoStReplica(
+        sector_id=sector.sector_id,
+        comm_r=sector.comm_r,
+        cache_dir=str(cache.update_cache_dir(text) if sector.upgrade else cache.cache_dir(text)),
+        sealed_file=str(sealed.update(text) if sector.upgrade else sealed.sealed(text)),
+    )

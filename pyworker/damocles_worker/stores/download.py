@@ -1,0 +1,247 @@
+"""Piece data over HTTP: from the manager's piece store, or from the market it redirects to.
+
+The manager is asked without credentials. When it redirects, the market gets the piece token. A broken
+connection is taken up again where it stopped: with ``Range``, or, where the server ignores that, by
+passing over the bytes already had.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from damocles_worker.errors import Level, WorkerError
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 5.0
+#: Seconds of silence after which a connection counts as broken.
+READ_TIMEOUT = 60.0
+#: Breaks in a row without a byte of progress before the piece is given up.
+ATTEMPTS = 5
+#: Seconds before the second attempt; doubled for each further one.
+BACKOFF = 1.0
+#: Redirects followed after the first.
+REDIRECTS = 10
+#: Bytes taken from the socket at once.
+BUFFER = 256 << 10
+NAMESPACE_HEADER = {"X-VENUS-API-NAMESPACE": "v1.IMarket"}
+
+_REDIRECT = frozenset({301, 302, 303, 307, 308})
+#: Answers that may be different the next time: overload, a gateway without its backend.
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+
+
+class DownloadStoppedError(Exception):
+    """The download was told to stop."""
+
+
+class _BrokenError(Exception):
+    """The connection failed; the rest may come over another one."""
+
+
+class Download:
+    """One piece on its way. :meth:`stop` may be called from another thread."""
+
+    def __init__(self, origin: str, token: str | None, cid: str, size: int) -> None:
+        self.url = f"{origin}/piecestore/{cid}"
+        self.cid = cid
+        self.size = size
+        self._token = token
+        #: Bytes handed on so far.
+        self._done = 0
+        self._stopping = threading.Event()
+        self._socket: socket.socket | None = None
+
+    def run(self, write: Callable[[memoryview], None]) -> None:
+        """Fetch exactly ``size`` bytes and hand them to ``write`` in order.
+
+        Raises :class:`WorkerError` naming the URL, the status and the bytes got and expected;
+        ``waits_for`` is set unless the source itself is wrong. :class:`DownloadStoppedError` after
+        :meth:`stop`.
+        """
+        failures = 0
+        while self._done < self.size:
+            before = self._done
+            try:
+                self._fetch_rest(write)
+            except _BrokenError as broken:
+                self._raise_if_stopped()
+                failures = 1 if self._done > before else failures + 1
+                if failures >= ATTEMPTS:
+                    raise WorkerError(
+                        f"piece {self.cid}: {broken}; {self._done} of {self.size} bytes after"
+                        f" {ATTEMPTS} attempts without progress",
+                        next_step="Check that manager and market can be reached; the task goes on by itself",
+                        waits_for=f"piece {self.cid}",
+                    ) from broken
+                log.warning("piece %s: %s; trying again from byte %d", self.cid, broken, self._done)
+                self._stopping.wait(BACKOFF * 2 ** (failures - 1))
+                self._raise_if_stopped()
+
+    def stop(self) -> None:
+        """Make :meth:`run` end soon, whatever it waits for."""
+        self._stopping.set()
+        current = self._socket
+        if current is not None:
+            try:
+                current.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # not connected yet, or no longer: nothing waits on it
+
+    def _raise_if_stopped(self) -> None:
+        if self._stopping.is_set():
+            raise DownloadStoppedError
+
+    def _fetch_rest(self, write: Callable[[memoryview], None]) -> None:
+        url, headers = self.url, dict[str, str]()
+        for hop in range(REDIRECTS + 2):
+            # Both are closed: which of them owns the socket depends on the server's answer.
+            with (
+                closing(self._connect(urlsplit(url))) as connection,
+                closing(self._request(connection, url, headers)) as response,
+            ):
+                if response.status not in _REDIRECT:
+                    self._check_status(url, response)
+                    self._receive(url, response, write)
+                    return
+                target = urljoin(url, response.getheader("Location", ""))
+                if urlsplit(target).scheme not in ("http", "https"):
+                    raise self._wrong(url, f"redirects to {target!r}", "Expected an http or https URL")
+                if hop == 0:
+                    headers = self._credentials()
+                elif _host(url) != _host(target):
+                    headers = {}
+                url = target
+        raise self._wrong(
+            self.url, f"redirected more than {REDIRECTS} times", "Check the market's configuration"
+        )
+
+    def _credentials(self) -> dict[str, str]:
+        if not self._token:
+            return {}
+        return {"Authorization": f"Bearer {self._token}", **NAMESPACE_HEADER}
+
+    def _connect(self, parts: SplitResult) -> http.client.HTTPConnection:
+        secure = parts.scheme == "https"
+        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        try:
+            connection = kind(parts.hostname or "", parts.port, timeout=CONNECT_TIMEOUT)
+            connection.connect()
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise _BrokenError(f"can't connect to {_shown(parts.geturl())}: {error}") from error
+        connection.sock.settimeout(READ_TIMEOUT)
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._socket = connection.sock
+        return connection
+
+    def _request(
+        self, connection: http.client.HTTPConnection, url: str, headers: dict[str, str]
+    ) -> http.client.HTTPResponse:
+        self._raise_if_stopped()
+        parts = urlsplit(url)
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        if self._done:
+            headers = {**headers, "Range": f"bytes={self._done}-"}
+        try:
+            connection.request("GET", path, headers=headers)
+            return connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise _BrokenError(f"no answer from {_shown(url)}: {_reason(error)}") from error
+
+    def _check_status(self, url: str, response: http.client.HTTPResponse) -> None:
+        status = f"{response.status} {response.reason}"
+        if response.status in (200, 206):
+            return
+        if response.status in _PASSING:
+            raise _BrokenError(f"{_shown(url)} answered {status}")
+        if response.status == 416:
+            raise self._wrong(
+                url,
+                f"has no byte {self._done} of the {self.size} expected",
+                "Replace the piece at its source",
+            )
+        if response.status == 404:
+            raise WorkerError(
+                f"piece {self.cid}: {_shown(url)} answered {status}: nobody has it",
+                next_step="Import the piece into a piece store of the manager or the market, or put it into a"
+                " directory of worker.local_pieces_dirs; the task goes on by itself",
+                waits_for=f"piece {self.cid}",
+            )
+        hint = "Expected 200 with the piece's bytes"
+        if response.status in (401, 403):
+            hint = "Set sector_manager.piece_token to a token that the market accepts"
+        raise self._wrong(url, f"answered {status}", hint)
+
+    def _receive(
+        self, url: str, response: http.client.HTTPResponse, write: Callable[[memoryview], None]
+    ) -> None:
+        """Hand on the bytes from ``_done`` to ``size``; more than ``size`` are left unread."""
+        position = self._first_byte(url, response)
+        length = response.getheader("Content-Length", "")
+        end = position + int(length) if length.isdecimal() and not response.chunked else None
+        if end is not None and end < self.size:
+            raise self._too_short(url, end)
+        while position < self.size:
+            try:
+                # read1 hands on what has come; readinto would hold it back until the buffer is full.
+                part = response.read1(min(BUFFER, self.size - position))
+            except (OSError, http.client.HTTPException) as error:
+                raise _BrokenError(f"{_shown(url)} broke off at byte {position}: {_reason(error)}") from error
+            if not part:
+                if response.chunked:
+                    raise self._too_short(url, position)
+                raise _BrokenError(f"{_shown(url)} broke off at byte {position}")
+            # A server without ranges starts from the first byte again.
+            known = min(len(part), max(0, self._done - position))
+            position += len(part)
+            if known < len(part):
+                write(memoryview(part)[known:])
+                self._done = position
+
+    def _first_byte(self, url: str, response: http.client.HTTPResponse) -> int:
+        """The offset in the piece that the body of ``response`` starts at."""
+        if response.status == 200:
+            return 0
+        content_range = response.getheader("Content-Range", "")
+        if not content_range.startswith(f"bytes {self._done}-"):
+            raise self._wrong(
+                url, f"answered with the range {content_range!r}", f"Expected bytes from {self._done} on"
+            )
+        return self._done
+
+    def _too_short(self, url: str, found: int) -> WorkerError:
+        return self._wrong(
+            url,
+            f"has {found} bytes where the deal's payload has {self.size}",
+            "Replace the piece at its source, then resume",
+        )
+
+    def _wrong(self, url: str, what: str, next_step: str) -> WorkerError:
+        return WorkerError(
+            f"piece {self.cid}: {_shown(url)} {what}", level=Level.PERMANENT, next_step=next_step
+        )
+
+
+def _host(url: str) -> tuple[str | None, int | None, str]:
+    parts = urlsplit(url)
+    return parts.hostname, parts.port, parts.scheme
+
+
+def _shown(url: str) -> str:
+    """``url`` without its query: a pre-signed one holds a secret there, and no one can read it anyway.
+
+    The market's ``resource-id`` is the piece CID, which every message names already.
+    """
+    return url.split("?", 1)[0]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"nothing came for {READ_TIMEOUT:.0f} s"
+    return str(error) or type(error).__name__
