@@ -1,0 +1,94 @@
+"""The wdpost plan on the pure machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from damocles_worker.config.settings import Sealing
+from damocles_worker.errors import Level
+from damocles_worker.manager.types import WindowPoStOutput
+from damocles_worker.sealing.machine.events import AwaitResume, Failed, Failure, Pause, Resume, RunStage
+from damocles_worker.sealing.plans import PLANS
+from tests.machine.world import World
+
+NOT_SERVED = Failed(Failure(Level.TEMPORARY, "does not serve this method", "update it", method_missing=True))
+REFUSED = Failed(Failure(Level.TEMPORARY, "code 1: key not found", "look"))
+
+
+def post(policy: Sealing | None = None, **scripted: list[Any]) -> World:
+    world = World(plan=PLANS["wdpost"], policy=policy or Sealing(), scripted=scripted)
+    world.boot()
+    world.run()
+    return world
+
+
+def test_a_job_is_proved_and_handed_in() -> None:
+    world = post(Sealing(allowed_miners=(1000,), allowed_sizes=(2048,)))
+    assert world.ended == "finished" and world.held == 0 and not world.reports
+    asked, finished = world.calls
+    assert asked.args[0].allowed_proof_types == [
+        "StackedDrgWinning2KiBV1", "StackedDrgWindow2KiBV1", "StackedDrgWindow2KiBV1_2",
+    ]  # fmt: skip
+    assert asked.args[1:] == (1, "w1")
+    assert finished.args == ("job1", WindowPoStOutput(["cHJvb2Y="], []), "")
+
+
+def test_a_proof_that_can_not_be_made_is_handed_in_as_an_error() -> None:
+    world = post(window_post=[None, (None, "permanent: store s2 is not attached here")])
+    assert world.ended == "finished" and world.calls[-1].args == (
+        "job1", None, "permanent: store s2 is not attached here",
+    )  # fmt: skip
+
+
+def test_a_manager_without_jobs_or_without_the_prover_is_asked_again() -> None:
+    world = post(wdpost_allocate_jobs=[[], NOT_SERVED])
+    assert world.ended == "finished" and [sleep.kind for sleep in world.slept] == ["idle", "idle"]
+
+
+def test_a_job_that_can_not_be_handed_in_is_dropped_and_the_thread_goes_on() -> None:
+    world = post(Sealing(max_retries=2), wdpost_finish_job=[REFUSED] * 3)
+    assert world.ended == "dropped" and len(world.slept) == 2
+    assert "key not found" in world.saves[-1].detail
+
+
+def test_a_pause_waits_for_the_proof_and_a_resume_hands_it_in() -> None:
+    world = World(plan=PLANS["wdpost"])
+    world.boot()
+    while not isinstance(world.waiting_on, RunStage):
+        world.send(world.answer())
+    world.send(Pause())
+    assert isinstance(world.waiting_on, RunStage)
+    world.send(world.answer())
+    world.send(Resume())
+    world.run()
+    assert world.ended == "finished" and world.stages == ["window_post"]
+
+
+NO_PROCESSOR = Failed(Failure(Level.PERMANENT, "no processor of window_post is left", "restart the worker"))
+
+
+def test_a_job_that_fails_before_its_work_began_is_told_to_the_manager() -> None:
+    world = post(window_post=[NO_PROCESSOR])
+    assert [(told.method, told.args) for told in world.notified] == [
+        ("wdpost_finish_job", ("job1", None, NO_PROCESSOR.failure.text))
+    ]
+    assert world.machine is not None and not world.machine.task.assigned and world.held == 0
+
+
+def test_without_any_processor_left_no_further_job_is_taken() -> None:
+    world = post(window_post=[NO_PROCESSOR] * 9)
+    assert isinstance(world.waiting_on, AwaitResume) and len(world.calls) == 1
+    assert world.machine is not None and world.machine.failure == NO_PROCESSOR.failure
+
+
+def test_a_job_whose_proof_breaks_is_told_and_the_thread_takes_the_next() -> None:
+    broken = Failed(Failure(Level.PERMANENT, "unexpected ValueError", "report it"))
+    world = post(window_post=[None, broken])
+    assert world.ended == "dropped"
+    assert world.notified[0].args == ("job1", None, broken.failure.text)
+
+
+def test_a_proof_that_could_not_be_handed_in_is_never_called_an_error() -> None:
+    world = post(Sealing(max_retries=0), wdpost_finish_job=[REFUSED])
+    assert world.ended == "dropped"
+    assert world.notified[0].args == ("job1", WindowPoStOutput(["cHJvb2Y="], []), "")

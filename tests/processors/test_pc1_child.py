@@ -1,0 +1,72 @@
+"""What a pc1 child is told beside its tasks: where label memory is, and how many tasks come at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from damocles_worker import _native, affinity
+from damocles_worker.processors.spec import PC1_CONCURRENT, ChildSpec
+from tests.processors.test_child import Lines
+from tests.unit.native.sector import SIZE, Sector
+
+
+def pools(directory: Path) -> list[Path]:
+    """Two files of label memory for each node of this machine: a child may run on any."""
+    nodes = list(Path("/sys/devices/system/node").glob("node[0-9]*"))
+    places = [directory / f"numa_{node.name.removeprefix('node')}" for node in nodes]
+    return [
+        path
+        for place in places or [directory / "numa_0"]
+        for path in _native.create_hugepage_files(place, SIZE, 2)
+    ]
+
+
+@pytest.mark.parametrize("given", ["path", "pattern", "environment"])
+def test_labels_lie_in_the_files_it_is_given(tmp_path: Path, given: str) -> None:
+    sector = Sector(tmp_path)
+    task = sector.pc1_task(sector.stage_zeros())
+    files = pools(tmp_path / "huge")
+    arguments = {
+        "path": ["--hugepage-files-path", str(tmp_path / "huge")],
+        "pattern": ["--hugepage_files_path_pattern", f"{tmp_path}/huge/numa_$NUMA_NODE_INDEX"],
+        "environment": [],
+    }
+    # An option goes before the environment.
+    place = tmp_path / "huge" if given == "environment" else tmp_path / "nowhere"
+    lines = Lines("pc1", *arguments[given], HUGEPAGE_FILES_PATH=str(place))
+    assert lines.next() == b"pc1 processor ready\n"
+    lines.send(b'{"id":1,"task":' + task + b"}\n")
+    answer = json.loads(lines.next())
+    assert answer["err_msg"] is None, answer
+    lines.end()
+    layers = {(sector.cache / f"sc-02-data-layer-{layer}.dat").read_bytes() for layer in (1, 2)}
+    assert layers <= {file.read_bytes() for file in files}
+
+
+def test_only_our_pc1_child_is_told_how_many_tasks_come_at_once() -> None:
+    def told(spec: ChildSpec) -> str | None:
+        return spec.environment(None, None).get(PC1_CONCURRENT)
+
+    assert told(ChildSpec("pc1", 0, concurrent=3)) == "3"
+    assert told(ChildSpec("pc1", 0)) is None
+    assert told(ChildSpec("pc2", 0, concurrent=3)) is None
+    assert told(ChildSpec("pc1", 0, concurrent=3, bin="/usr/bin/another")) is None
+    assert told(ChildSpec("pc1", 0, concurrent=3, envs={PC1_CONCURRENT: "5"})) == "5"
+
+
+def test_a_child_hashes_on_the_cpus_of_its_set(tmp_path: Path) -> None:
+    cpu = max(affinity.get_affinity(0))
+    sector = Sector(tmp_path)
+    task = sector.pc1_task(sector.stage_zeros())
+    lines = Lines("pc1", VC_CG_CPUSET=str(cpu))
+    assert lines.next() == b"pc1 processor ready\n"
+    lines.send(b'{"id":1,"task":' + task + b"}\n")
+    assert json.loads(lines.next())["err_msg"] is None
+    threads = list(Path(f"/proc/{lines.process.pid}/task").iterdir())
+    hashing = [thread for thread in threads if (thread / "comm").read_text().startswith("pc1-cpu")]
+    assert [(thread / "comm").read_text().strip() for thread in hashing] == [f"pc1-cpu{cpu}"]
+    assert affinity.get_affinity(int(hashing[0].name)) == {cpu}
+    lines.end()

@@ -1,0 +1,73 @@
+"""Pieces on their way into a sector."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from damocles_worker.errors import Level, WorkerError
+from damocles_worker.processors.spec import ChildSpec
+from damocles_worker.sealing import stages
+from damocles_worker.stores.sealing import initialise
+from tests.e2e.sealed import seal
+from tests.unit.sealing.bench import Place, at_work, task_of
+
+#: A processor of others that answers what it was started with, whatever it is asked.
+PROGRAM = """
+import json, sys
+print("add_pieces processor ready", flush=True)
+for line in sys.stdin:
+    print(json.dumps({"id": json.loads(line)["id"], "output": json.loads(sys.argv[1])}), flush=True)
+"""
+
+
+@pytest.mark.parametrize("kept", ["none", "first", "one too many", "another size"])
+def test_pieces_that_a_processor_did_not_answer_for_never_get_into_a_sector(
+    tmp_path: Path, kept: str
+) -> None:
+    sector = seal(tmp_path, 1, deals=True)
+
+    async def add(there: Place) -> Any:
+        return await there.run("add_pieces", task_of(sector))
+
+    infos = at_work(tmp_path, add)
+    answer = [{"commitment": info.commitment, "size": info.size} for info in infos]
+    sizes = [info["size"] for info in answer]
+    changed = {
+        "none": [],
+        "first": answer[:1],
+        "one too many": [*answer, answer[0]],
+        "another size": [{**answer[0], "size": 127}, *answer[1:]],
+    }[kept]
+    foreign = ChildSpec("add_pieces", 0, bin=sys.executable, args=("-c", PROGRAM, json.dumps(changed)))
+    with pytest.raises(WorkerError, match=sector.text) as failed:
+        at_work(tmp_path, add, foreign)
+    assert str(sizes) in failed.value.cause and failed.value.level is Level.PERMANENT
+
+
+def test_a_stage_does_not_count_when_its_disk_was_swapped_while_it_ran(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The staged file was written to the other disk, and the record of the sector said that it was there."""
+    sector = seal(tmp_path, 1, deals=True)
+    initialise(tmp_path / "two")
+    add_pieces = stages._STAGES["add_pieces"]
+
+    async def on_swapped_disks(*args: Any, **kwargs: Any) -> Any:
+        (tmp_path / "store").rename(tmp_path / "aside")
+        (tmp_path / "two").rename(tmp_path / "store")
+        (tmp_path / "aside").rename(tmp_path / "two")
+        return await add_pieces(*args, **kwargs)
+
+    monkeypatch.setitem(stages._STAGES, "add_pieces", on_swapped_disks)
+
+    async def add(there: Place) -> None:
+        with pytest.raises(WorkerError, match="another file system or directory") as failed:
+            await there.run("add_pieces", task_of(sector))
+        assert there.store.replaced and failed.value.waits_for == f"the store at {there.store.root}"
+
+    at_work(tmp_path, add)

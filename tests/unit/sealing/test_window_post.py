@@ -1,0 +1,44 @@
+"""Sectors that can't be proven."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from damocles_worker.manager.types import (
+    WdPoStAccesses,
+    WdPoStAllocatedJob,
+    WdPoStInput,
+    WdPoStSector,
+    WindowPoStOutput,
+)
+from damocles_worker.sealing.machine.task import Task
+from tests.e2e.sealed import MINER, seal
+from tests.unit.sealing.bench import Place, at_work
+
+
+def test_a_faulty_sector_is_named_in_the_log_with_its_files(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The manager only hears its number."""
+    sealed = [seal(tmp_path, 1), seal(tmp_path, 2)]
+    replica = tmp_path / "persist/sealed" / sealed[1].text
+    replica.write_bytes(b"\1" * 32)
+    wanted = [
+        WdPoStSector(sector.number, sector.comm_r, False, WdPoStAccesses("persist", "persist"))
+        for sector in sealed
+    ]
+    job = WdPoStAllocatedJob("job1", WdPoStInput(wanted, MINER, "StackedDrgWindow2KiBV1_2", [5] * 32))
+
+    async def prove(there: Place) -> tuple[WindowPoStOutput, str]:
+        output: tuple[WindowPoStOutput, str] = await there.run("window_post", Task("wdpost", job=job))
+        return output
+
+    with caplog.at_level(logging.WARNING):
+        output, error = at_work(tmp_path, prove)
+    assert output.faults == [2] and not error
+    # Beside what the crates themselves may say.
+    (line,) = [record.getMessage() for record in caplog.records if " is faulty: " in record.getMessage()]
+    assert sealed[1].text in line and str(replica) in line and "rebuild the sector" in line
