@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -22,22 +23,67 @@ stable_wait = "60s"
 DEVNET = [str(EXECUTABLE), "devnet", "--listen", "127.0.0.1:0", "--sectors", "0"]
 
 
-def test_50_kills_leave_nothing_that_grows(environment: dict[str, str], runtime: Path, tmp_path: Path) -> None:
-    subprocess.run([EXECUTABLE, "--version"], env=environment, check=True, capture_output=True)
-    before = files(runtime)
-    surroundings = {**environment, "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
-    for attempt in range(50):
-        process = subprocess.Popen(DEVNET, env=surroundings, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        if attempt % 5:
-            time.sleep(attempt / 100)
-        else:
-            process.stdout.readline()
-        process.kill()
-        process.wait()
-        process.stdout.close()
-    assert files(runtime) == before
-    assert files(tmp_path) == {}
+def test_50_kills_of_a_daemon_with_a_sector_and_a_child_leave_nothing_that_grows(
+    environment: dict[str, str], runtime: Path, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    options = ("--sectors", "1", "--deals", "none", "--seed-delay", "1000000")
+    with cluster(tmp_path, *options, sealing=PROCESSORS + 'cgroup.cpuset = "0"') as running:
+        running.program = [EXECUTABLE]
+        running.environment = {
+            **environment,
+            "TMPDIR": str(temporary),
+            "HOME": str(temporary),
+            "PATH": "/nowhere",
+        }
+        running.start_worker()
+        running.wait(lambda: seen(running) == "PersistanceSubmitted", what="the wait for the seed")
+
+        def left() -> tuple[list[Path], set[str], dict[str, tuple[int, int]]]:
+            return groups(), set(files(running.store)), files(runtime)
+
+        before = left()
+        for attempt in range(50):
+            running.kill()
+            running.start_worker()
+            if attempt % 5:
+                time.sleep(attempt / 50)
+            else:
+                running.wait(
+                    lambda: seen(running) == "PersistanceSubmitted" and child(running)["pid"],
+                    what="the start",
+                )
+        running.kill()
+        running.start_worker()
+        running.wait(
+            lambda: seen(running) == "PersistanceSubmitted" and child(running)["pid"], what="the last start"
+        )
+        after = left()
+        assert after[1:] == before[1:] and len(after[0]) == len(before[0])
+        assert files(temporary) == {}
+        assert running.terminate() == 0
+        assert not processes_of(runtime) and not groups()
+
+
+def seen(running: Cluster) -> str:
+    """The state of the daemon's sector."""
+    return next((thread["job_state"] for thread in running.threads()), "")
+
+
+def groups() -> list[Path]:
+    """The control groups of children of tree_d."""
+    return sorted(Path("/sys/fs/cgroup").rglob("sub-tree_d-*"))
+
+
+def processes_of(tree: Path) -> list[int]:
+    """Processes that run a program below ``tree``."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if program_of(int(directory.name)).is_relative_to(tree):
+                found.append(int(directory.name))
+    return found
 
 
 def test_it_is_one_process_that_runs_from_its_tree(environment: dict[str, str], runtime: Path) -> None:
