@@ -4,6 +4,7 @@
 mod compress;
 
 use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+use std::ops::Range;
 use std::ptr;
 
 use super::lane::{DISTINCT_BLOCKS, REPEATS, TOTAL_PARENTS};
@@ -99,8 +100,24 @@ impl Kernel for ShaNi {
     }
 }
 
-/// Fetches a label to come into the cache. One at a time: a burst of them all would fill the queue of loads
-/// and stall the hashing.
+/// Which parents of a node to come the lane `lane` of `N` fetches beside the middle block number `block`.
+///
+/// A fetch whose address has to be looked up in the page tables holds up everything behind it. One lane leaves
+/// time for that between two blocks. With more of them the machine has no time left, so that a lane's fetches
+/// go together, and their addresses are looked up side by side; those of all lanes at once would fill the
+/// queue of loads and stall the hashing.
+#[inline(always)]
+fn fetched_at<const N: usize>(lane: usize, block: usize) -> Range<usize> {
+    if N == 1 {
+        block.min(DEGREE)..(block + 1).min(DEGREE)
+    } else if block == 2 * lane {
+        0..DEGREE
+    } else {
+        0..0
+    }
+}
+
+/// Fetches a label to come into the cache.
 #[inline(always)]
 fn fetch(labels: *const u8, node: u32) {
     let label = labels.wrapping_add(node as usize * NODE_SIZE);
@@ -171,12 +188,22 @@ unsafe fn label<const N: usize>(lanes: [&mut Lane; N], count: u32) {
             for l in 0..N {
                 ahead[l] = lanes[l].row(lanes[l].node() + FETCH_AHEAD).as_ptr();
             }
+            macro_rules! fetch_parents {
+                ($l:ident, $block:expr) => {
+                    for place in fetched_at::<N>($l, $block) {
+                        let from = if place < BASE_DEGREE {
+                            labels[$l]
+                        } else {
+                            upper[$l]
+                        };
+                        fetch(from, *at(ahead[$l], place, back[$l]));
+                    }
+                };
+            }
             let mut places = schedules;
             for block in 0..DISTINCT_BLOCKS {
                 for l in 0..N {
-                    let fetched = *at(ahead[l], block, back[l]);
-                    let upper_one = block >= BASE_DEGREE;
-                    fetch(if upper_one { upper[l] } else { labels[l] }, fetched);
+                    fetch_parents!(l, block);
                     let upper_block = block >= BASE_DEGREE / 2;
                     let from = if upper_block { upper[l] } else { labels[l] };
                     let row = at(rows[l], 2 * block, back[l]);
@@ -190,10 +217,7 @@ unsafe fn label<const N: usize>(lanes: [&mut Lane; N], count: u32) {
             }
             for repeat in 0..REPEATS - 1 {
                 for l in 0..N {
-                    let place = DISTINCT_BLOCKS + repeat;
-                    if place < DEGREE {
-                        fetch(upper[l], *at(ahead[l], place, back[l]));
-                    }
+                    fetch_parents!(l, DISTINCT_BLOCKS + repeat);
                     places[l] = schedules[l].add(16 * usize::from(lanes[l].repeats[repeat]));
                 }
                 kept(&mut states, places);
