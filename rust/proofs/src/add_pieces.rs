@@ -24,7 +24,8 @@ use crate::tasks::{AddPieces, PieceFile, PieceSource};
 /// Padded bytes that are read, padded, hashed and written at a time.
 const CHUNK: u64 = 4 << 20;
 
-/// Chunks of data that are on their way from the source to the hash: one read, one waiting, one hashed.
+/// Chunks of data that are on their way from the source to the hash, and padded ones on their way from there
+/// into the staged file: one being made, one waiting, one being used.
 const BUFFERS: usize = 3;
 
 /// Writes the pieces, fr32 padded, into the staged file, and returns their infos in order.
@@ -170,8 +171,8 @@ fn duplicate(fd: i32) -> Result<File> {
 /// to `write`, and returns the piece's commitment. Chunks behind the payload are zero: they are
 /// neither hashed nor written.
 ///
-/// While this thread reads one chunk, another pads, hashes and writes the one before: a source that is
-/// slow (a download) costs no more than its own time.
+/// While this thread reads one chunk, a second pads and hashes the one before, and a third writes the one
+/// before that: what is slowest of the three (a download, hashing, the disk) takes the time.
 fn stream(
     mut source: File,
     piece: &PieceSource,
@@ -190,10 +191,17 @@ fn stream(
             let buffer = vec![0u8; usize::try_from(chunk_data)?];
             returned.send(buffer).expect("the other end is here");
         }
-        let hashing = scope.spawn(move || hash_chunks(chunks, &returned, chunk, write));
+        let (hashed, to_write) = mpsc::sync_channel(1);
+        let (written, spare) = mpsc::channel();
+        for _ in 0..BUFFERS {
+            let buffer = vec![0u8; usize::try_from(chunk)?];
+            written.send(buffer).expect("the other end is here");
+        }
+        let hashing = scope.spawn(move || hash_chunks(chunks, &returned, &spare, &hashed));
+        let writing = scope.spawn(move || write_chunks(to_write, &written, write));
         let mut read = 0;
         while read < piece.payload_size {
-            // No buffer comes back when writing has failed: the reason is the other thread's answer.
+            // No buffer comes back when writing has failed: the reason is that thread's answer.
             let Ok(mut data) = empty.recv() else { break };
             let wanted = usize::try_from((piece.payload_size - read).min(chunk_data))?;
             let filled = read_up_to(&mut source, &mut data[..wanted], progress, control)?;
@@ -211,10 +219,11 @@ fn stream(
             control.step(progress.done, progress.total)?;
         }
         drop(full);
-        let mut roots = match hashing.join() {
-            Ok(roots) => roots?,
-            Err(panic) => resume_unwind(panic),
-        };
+        let hashed = hashing.join();
+        writing
+            .join()
+            .unwrap_or_else(|panic| resume_unwind(panic))?;
+        let mut roots = hashed.unwrap_or_else(|panic| resume_unwind(panic));
         let chunks = usize::try_from(padded_size / chunk)?;
         roots.resize(chunks, merkle::zero_commitment(chunk));
         Ok(merkle::root_of(roots))
@@ -224,16 +233,17 @@ fn stream(
     Ok(commitment)
 }
 
-/// The roots of chunks of data, in order; each chunk is padded, given to `write`, and its buffer returned.
+/// The roots of chunks of data, in order. Each chunk is padded into a spare buffer and passed on to be
+/// written, and its own buffer returned. Ends early when nobody writes any more.
 fn hash_chunks(
     chunks: mpsc::Receiver<Vec<u8>>,
     returned: &mpsc::Sender<Vec<u8>>,
-    chunk: u64,
-    mut write: impl FnMut(u64, &[u8]) -> Result<()>,
-) -> Result<Vec<Node>> {
-    let mut padded = vec![0u8; usize::try_from(chunk)?];
+    spare: &mpsc::Receiver<Vec<u8>>,
+    hashed: &mpsc::SyncSender<Vec<u8>>,
+) -> Vec<Node> {
     let mut roots = Vec::new();
-    for (data, offset) in chunks.into_iter().zip((0..).step_by(padded.len())) {
+    for data in chunks {
+        let Ok(mut padded) = spare.recv() else { break };
         roots.push(merkle::fill_and_hash(&mut padded, |start, block| {
             let start = start / BLOCK_OUT * BLOCK_IN;
             let end = start + block.len() / BLOCK_OUT * BLOCK_IN;
@@ -241,9 +251,27 @@ fn hash_chunks(
         }));
         // The reader may have ended, with an error or because this was the last chunk.
         let _ = returned.send(data);
-        write(offset, &padded)?;
+        if hashed.send(padded).is_err() {
+            break;
+        }
     }
-    Ok(roots)
+    roots
+}
+
+/// Gives each padded chunk, with its offset in the piece, to `write`, and its buffer back.
+fn write_chunks(
+    chunks: mpsc::Receiver<Vec<u8>>,
+    written: &mpsc::Sender<Vec<u8>>,
+    mut write: impl FnMut(u64, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut offset = 0;
+    for padded in chunks {
+        write(offset, &padded)?;
+        offset += padded.len() as u64;
+        // Hashing may have ended: this was the last chunk.
+        let _ = written.send(padded);
+    }
+    Ok(())
 }
 
 /// Fills `data` from `source` as far as it goes and returns how far that was.
