@@ -107,7 +107,7 @@ fn a_cancelled_pc1_keeps_the_layers_it_had() {
     let labels = sector.size() / 32;
     let first = layer(&sector, 1);
     let last = layer(&sector, 2);
-    // On a busy machine a run may end before it is seen in the second layer.
+    // On a busy machine a run may end, or have written its second layer, before it is seen in that layer.
     let cancelled = (0..20).any(|_| {
         let _ = fs::remove_file(&last);
         let flag = AtomicBool::new(false);
@@ -120,12 +120,14 @@ fn a_cancelled_pc1_keeps_the_layers_it_had() {
             Ok(_) => false,
             Err(error) => {
                 assert!(error.is::<Cancelled>(), "{error:?}");
-                true
+                !last.exists()
             }
         }
     });
-    assert!(cancelled, "every run ended before it was cancelled");
-    assert!(!last.exists());
+    assert!(
+        cancelled,
+        "every run had its second layer before it was cancelled"
+    );
     let kept = inode(&first);
 
     let mut seen = Vec::new();
