@@ -159,11 +159,15 @@ fn print_size(
     }));
     let limits = rows.len();
     for what in ["", ", rounds only"] {
-        rows.extend((1..=2).map(|streams| {
+        rows.extend([1, 2, 4].map(|streams| {
             let name = format!("(d) raw limit of SHA-NI{what}, {streams} stream(s) / 20");
             Row::new(&name, "no such instructions")
         }));
     }
+    rows.push(Row::new(
+        "(e) fetching parents and hashing nothing, 3 lane(s)",
+        "too little memory is free",
+    ));
     for round in 0..options.rounds {
         let mut measured = vec![Some(plain.measure()?)];
         measured.push(with_flags.as_mut().map(Served::measure).transpose()?);
@@ -173,7 +177,10 @@ fn print_size(
             measured.push(lanes.measure(kernel.as_ref(), *count)?);
         }
         measured.extend([raw::limit::<1, false>(), raw::limit::<2, false>()]);
+        measured.push(raw::limit::<4, false>());
         measured.extend([raw::limit::<1, true>(), raw::limit::<2, true>()]);
+        measured.push(raw::limit::<4, true>());
+        measured.push(lanes.fetch(3));
         for (row, value) in rows.iter_mut().zip(measured) {
             row.values.extend(value);
         }

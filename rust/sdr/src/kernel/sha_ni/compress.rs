@@ -40,20 +40,48 @@ pub unsafe fn initial() -> State {
     }
 }
 
-/// The 16 words of a block, which are big-endian in memory.
+/// Four of the 16 words of a block, which are big-endian in memory.
 #[inline(always)]
-unsafe fn load(block: Block) -> [__m128i; 4] {
+unsafe fn quarter(block: Block, number: usize) -> __m128i {
     // SAFETY: both halves are 32 readable bytes, by the contract of the functions below.
     unsafe {
         let order = _mm_set_epi64x(0x0c0d_0e0f_0809_0a0b, 0x0405_0607_0001_0203);
-        let quarter = |from: *const u8| _mm_shuffle_epi8(_mm_loadu_si128(from.cast()), order);
-        let [first, second] = block;
-        [
-            quarter(first),
-            quarter(first.add(16)),
-            quarter(second),
-            quarter(second.add(16)),
-        ]
+        let from = block[number / 2].add(16 * (number % 2));
+        _mm_shuffle_epi8(_mm_loadu_si128(from.cast()), order)
+    }
+}
+
+/// The last 16 words of a message schedule. There are no registers for those of several lanes, so they are in
+/// memory; only the last four, which the next four wait for, are in a register too.
+#[derive(Clone, Copy)]
+struct Ring {
+    words: [__m128i; 4],
+    last: __m128i,
+}
+
+impl Ring {
+    #[inline(always)]
+    fn new() -> Self {
+        // SAFETY: an instruction that every x86-64 machine has.
+        let zero = unsafe { _mm_setzero_si128() };
+        Ring {
+            words: [zero; 4],
+            last: zero,
+        }
+    }
+
+    /// The words of a group before. The read is volatile, or else the compiler would keep them all in registers,
+    /// and move the states out of them.
+    #[inline(always)]
+    fn get(&self, group: usize) -> __m128i {
+        // SAFETY: a reference is readable.
+        unsafe { (&raw const self.words[group % 4]).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, group: usize, words: __m128i) {
+        self.words[group % 4] = words;
+        self.last = words;
     }
 }
 
@@ -81,26 +109,29 @@ fn pin_all<const N: usize>(states: &mut [State; N]) {
     }
 }
 
-/// Four rounds of a block whose schedule is being expanded, and with `KEEP` left in `to`. `words` is a ring
-/// of the last 16 words.
+/// Four rounds of a block whose schedule is being expanded, and with `KEEP` left in `to`. `ring` has the words
+/// of the groups before.
 #[inline(always)]
 unsafe fn fresh_group<const KEEP: bool>(
     state: &mut State,
-    words: &mut [__m128i; 4],
+    ring: &mut Ring,
+    block: Block,
     group: usize,
     to: Schedule,
 ) {
-    // SAFETY: with `KEEP`, `to` has room for 16 vectors; the rest is inlined where the instructions are
-    // enabled.
+    // SAFETY: the block is readable and, with `KEEP`, `to` has room for 16 vectors; the rest is inlined where the
+    // instructions are enabled.
     unsafe {
-        if group > 3 {
-            let last = words[(group + 3) % 4];
-            let before = _mm_alignr_epi8(last, words[(group + 2) % 4], 4);
-            let oldest = _mm_sha256msg1_epu32(words[group % 4], words[(group + 1) % 4]);
-            words[group % 4] = _mm_sha256msg2_epu32(_mm_add_epi32(oldest, before), last);
-        }
+        let words = if group < 4 {
+            quarter(block, group)
+        } else {
+            let before = _mm_alignr_epi8(ring.last, ring.get(group + 2), 4);
+            let oldest = _mm_sha256msg1_epu32(ring.get(group), ring.get(group + 1));
+            _mm_sha256msg2_epu32(_mm_add_epi32(oldest, before), ring.last)
+        };
+        ring.put(group, words);
         let constants = _mm_loadu_si128(K[4 * group..].as_ptr().cast());
-        let sum = _mm_add_epi32(words[group % 4], constants);
+        let sum = _mm_add_epi32(words, constants);
         if KEEP {
             _mm_store_si128(to.add(group), sum);
         }
@@ -179,15 +210,12 @@ unsafe fn expand<const N: usize, const KEEP: bool>(
     let before = *states;
     // SAFETY: the caller's contract.
     unsafe {
-        let mut words = [[_mm_setzero_si128(); 4]; N];
-        for lane in 0..N {
-            words[lane] = load(blocks[lane]);
-        }
+        let mut rings = [Ring::new(); N];
         macro_rules! group {
             ($group:literal) => {
                 for lane in 0..N {
-                    let words = &mut words[lane];
-                    fresh_group::<KEEP>(&mut states[lane], words, $group, to[lane]);
+                    let (ring, block) = (&mut rings[lane], blocks[lane]);
+                    fresh_group::<KEEP>(&mut states[lane], ring, block, $group, to[lane]);
                     pin(&mut states[lane]);
                 }
             };
@@ -244,16 +272,13 @@ pub unsafe fn kept_and_once<const N: usize>(
         }
         let before = *states;
         let others_before = *others;
-        let mut words = [[_mm_setzero_si128(); 4]; N];
-        for lane in 0..N {
-            words[lane] = load(blocks[lane]);
-        }
+        let mut rings = [Ring::new(); N];
         macro_rules! group {
             ($group:literal) => {
                 for lane in 0..N {
                     kept_group(&mut states[lane], $group, from[lane]);
-                    let (other, words) = (&mut others[lane], &mut words[lane]);
-                    fresh_group::<false>(other, words, $group, ptr::null_mut());
+                    let (ring, block) = (&mut rings[lane], blocks[lane]);
+                    fresh_group::<false>(&mut others[lane], ring, block, $group, ptr::null_mut());
                     pin(&mut states[lane]);
                     pin(&mut others[lane]);
                 }

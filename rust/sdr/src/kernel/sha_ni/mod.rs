@@ -4,7 +4,6 @@
 mod compress;
 
 use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
-use std::ops::Range;
 use std::ptr;
 
 use super::lane::{DISTINCT_BLOCKS, REPEATS, TOTAL_PARENTS};
@@ -13,8 +12,8 @@ use super::{portable, Kernel, Lane};
 use crate::graph::{BASE_DEGREE, DEGREE, NODE_SIZE};
 use compress::{fresh, initial, kept, kept_and_once, once, store_label, Block, Schedule};
 
-/// How many nodes ahead of a lane its parents' labels are fetched into the cache.
-const FETCH_AHEAD: u32 = 8;
+/// Of how many nodes, from a lane's on, it is known where their parents' labels are.
+const KNOWN: usize = 2;
 
 /// More lanes than this bring nothing on any machine: the instructions start no faster.
 const MOST: usize = 4;
@@ -100,36 +99,65 @@ impl Kernel for ShaNi {
     }
 }
 
-/// Which parents of a node to come the lane `lane` of `N` fetches beside the middle block number `block`.
-///
-/// A fetch whose address has to be looked up in the page tables holds up everything behind it. One lane leaves
-/// time for that between two blocks. With more of them the machine has no time left, so that a lane's fetches
-/// go together, and their addresses are looked up side by side; those of all lanes at once would fill the
-/// queue of loads and stall the hashing.
-#[inline(always)]
-fn fetched_at<const N: usize>(lane: usize, block: usize) -> Range<usize> {
-    if N == 1 {
-        block.min(DEGREE)..(block + 1).min(DEGREE)
-    } else if block == 2 * lane {
-        0..DEGREE
-    } else {
-        0..0
+/// Where the labels of a node's parents are: in layer 1 the six base parents' in turn.
+type Parents = [*const u8; DEGREE];
+
+/// A lane's labels, and those of the layer of its expander parents.
+#[derive(Clone, Copy)]
+struct Labels {
+    here: *const u8,
+    above: *const u8,
+    /// What to go back by in a row of parents for each time around.
+    back: usize,
+}
+
+impl Labels {
+    #[inline(always)]
+    fn of(lane: &Lane) -> Self {
+        let here = lane.label(0).cast_const();
+        if lane.has_previous() {
+            Labels {
+                here,
+                above: lane.previous(0),
+                back: 0,
+            }
+        } else {
+            Labels {
+                here,
+                above: here,
+                back: BASE_DEGREE,
+            }
+        }
+    }
+
+    /// The labels of the parents in `row`, all of which are fetched into the cache.
+    #[inline(always)]
+    fn parents(&self, row: &[u32; DEGREE]) -> Parents {
+        let row = row.as_ptr();
+        let mut parents = [ptr::null(); DEGREE];
+        for (place, parent) in parents.iter_mut().enumerate() {
+            let from = if place < BASE_DEGREE {
+                self.here
+            } else {
+                self.above
+            };
+            let at = row
+                .wrapping_add(place)
+                .wrapping_sub(self.back.wrapping_mul(place / BASE_DEGREE));
+            // SAFETY: a place in the row.
+            let node = unsafe { *at };
+            *parent = from.wrapping_add(node as usize * NODE_SIZE);
+            fetch(*parent);
+        }
+        parents
     }
 }
 
 /// Fetches a label to come into the cache.
 #[inline(always)]
-fn fetch(labels: *const u8, node: u32) {
-    let label = labels.wrapping_add(node as usize * NODE_SIZE);
+fn fetch(label: *const u8) {
     // SAFETY: fetching needs no more than the instruction, which every x86-64 machine has.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(label.cast()) };
-}
-
-/// Where the parent number `index` of a node is in its row, given by how much each time around goes back.
-#[inline(always)]
-fn at(row: *const u32, index: usize, back: usize) -> *const u32 {
-    row.wrapping_add(index)
-        .wrapping_sub(back.wrapping_mul(index / BASE_DEGREE))
 }
 
 /// The first block of the message of `node`.
@@ -142,6 +170,12 @@ fn prefix(lane: &mut Lane, node: u32) -> Block {
 
 /// Labels the next `count` nodes of each lane.
 ///
+/// Parents' labels are anywhere in memory, so each is fetched into the cache before it is read, twice. First all of a
+/// node together: a fetch whose address has to be looked up in the page tables holds up everything behind it, so
+/// they shall be looked up side by side. Where many are on their way, the machine drops some; so they are
+/// fetched again one by one, beside the blocks of the node before, when their addresses are known to the machine. The
+/// lanes do the first at different times, because all at once would drop most.
+///
 /// # Safety
 ///
 /// Inlined where SHA, SSSE3 and SSE4.1 are enabled; the parents of those nodes are checked, and none is
@@ -150,74 +184,56 @@ fn prefix(lane: &mut Lane, node: u32) -> Block {
 unsafe fn label<const N: usize>(lanes: [&mut Lane; N], count: u32) {
     // Arrays are filled by plain loops: with closures the optimizer leaves them in memory.
     // SAFETY: blocks are prefixes inside lanes, or labels that `Lane::new`'s contract and the check
-    // make readable; rows are those of the nodes to be labelled; schedules are 16 vectors each, aligned
-    // because a lane is.
+    // make readable; schedules are 16 vectors each, aligned because a lane is.
     unsafe {
         let mut schedules: [Schedule; N] = [ptr::null_mut(); N];
         let mut blocks: [Block; N] = [[ptr::null(); 2]; N];
-        // Of each lane: its labels, where its expander parents' labels are, the parents of its node, and
-        // where its label goes.
-        let mut labels: [*const u8; N] = [ptr::null(); N];
-        let mut upper = labels;
-        let mut rows: [*const u32; N] = [ptr::null(); N];
-        let mut to: [*mut u8; N] = [ptr::null_mut(); N];
-        // In layer 1 the base parents are repeated in place of expander parents: what to go back by in
-        // the row for each time around, and the last parent's place in it.
-        let mut back = [0; N];
+        let mut labels = [Labels::of(lanes[0]); N];
+        // By node modulo `KNOWN`.
+        let mut parents = [[[ptr::null(); DEGREE]; KNOWN]; N];
+        // The last parent's place among them, and where it is.
         let mut last = [(TOTAL_PARENTS - 1) % DEGREE; N];
+        let mut ends: [*const u8; N] = [ptr::null(); N];
         for l in 0..N {
             schedules[l] = lanes[l].schedules.as_mut_ptr().cast();
             let node = lanes[l].node();
             blocks[l] = prefix(lanes[l], node);
-            labels[l] = lanes[l].label(0);
-            upper[l] = lanes[l].previous(0);
+            labels[l] = Labels::of(lanes[l]);
             if !lanes[l].has_previous() {
-                upper[l] = labels[l];
-                back[l] = BASE_DEGREE;
                 last[l] = (TOTAL_PARENTS - 1) % BASE_DEGREE;
             }
-            rows[l] = lanes[l].row(node).as_ptr();
-            to[l] = lanes[l].label(node);
+            for (known, node) in parents[l].iter_mut().zip(node..) {
+                *known = labels[l].parents(lanes[l].row(node));
+            }
         }
         let mut prefixes = [initial(); N];
         once(&mut prefixes, blocks);
-        for _ in 0..count {
+        for node in 0..count as usize {
+            let (now, next) = (node % KNOWN, (node + 1) % KNOWN);
             let mut states = prefixes;
             prefixes = [initial(); N];
-            let mut ahead: [*const u32; N] = [ptr::null(); N];
-            for l in 0..N {
-                ahead[l] = lanes[l].row(lanes[l].node() + FETCH_AHEAD).as_ptr();
-            }
-            macro_rules! fetch_parents {
-                ($l:ident, $block:expr) => {
-                    for place in fetched_at::<N>($l, $block) {
-                        let from = if place < BASE_DEGREE {
-                            labels[$l]
-                        } else {
-                            upper[$l]
-                        };
-                        fetch(from, *at(ahead[$l], place, back[$l]));
-                    }
-                };
-            }
             let mut places = schedules;
             for block in 0..DISTINCT_BLOCKS {
                 for l in 0..N {
-                    fetch_parents!(l, block);
-                    let upper_block = block >= BASE_DEGREE / 2;
-                    let from = if upper_block { upper[l] } else { labels[l] };
-                    let row = at(rows[l], 2 * block, back[l]);
-                    blocks[l] = [
-                        from.add(*row as usize * NODE_SIZE),
-                        from.add(*row.add(1) as usize * NODE_SIZE),
-                    ];
+                    fetch(parents[l][next][block]);
+                    let parents = &parents[l][now];
+                    blocks[l] = [parents[2 * block], parents[2 * block + 1]];
                     places[l] = schedules[l].add(16 * block);
                 }
                 fresh(&mut states, blocks, places);
             }
+            for l in 0..N {
+                ends[l] = parents[l][now][last[l]];
+            }
             for repeat in 0..REPEATS - 1 {
                 for l in 0..N {
-                    fetch_parents!(l, DISTINCT_BLOCKS + repeat);
+                    if repeat == 2 * l {
+                        let row = lanes[l].row(lanes[l].node() + KNOWN as u32);
+                        parents[l][now] = labels[l].parents(row);
+                    }
+                    if DISTINCT_BLOCKS + repeat < DEGREE {
+                        fetch(parents[l][next][DISTINCT_BLOCKS + repeat]);
+                    }
                     places[l] = schedules[l].add(16 * usize::from(lanes[l].repeats[repeat]));
                 }
                 kept(&mut states, places);
@@ -231,14 +247,11 @@ unsafe fn label<const N: usize>(lanes: [&mut Lane; N], count: u32) {
             }
             kept_and_once(&mut states, places, &mut prefixes, blocks);
             for l in 0..N {
-                let parent = upper[l].add(*rows[l].add(last[l]) as usize * NODE_SIZE);
-                blocks[l] = [parent, PADDING.as_ptr()];
-                rows[l] = rows[l].wrapping_add(DEGREE);
+                blocks[l] = [ends[l], PADDING.as_ptr()];
             }
             once(&mut states, blocks);
             for l in 0..N {
-                store_label(states[l], to[l]);
-                to[l] = to[l].wrapping_add(NODE_SIZE);
+                store_label(states[l], lanes[l].label(lanes[l].node()));
                 lanes[l].step();
             }
         }
