@@ -7,6 +7,8 @@ import os
 import re
 from pathlib import Path
 
+from msgspec import Struct
+
 from damocles_worker.errors import Level, WorkerError
 from damocles_worker.units import format_size
 
@@ -17,7 +19,9 @@ GONE = frozenset({errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENODEV, e
 
 #: What is to be mounted where.
 FSTAB = Path("/etc/fstab")
-#: A space, tab, newline or backslash in a field of fstab (getmntent(3)).
+#: What is mounted for this process (proc(5)).
+MOUNTINFO = Path("/proc/self/mountinfo")
+#: A space, tab, newline or backslash in a field of fstab (getmntent(3)) or mountinfo.
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -37,9 +41,46 @@ def missing_mount(path: Path, fstab: Path | None = None) -> Path | None:
     except OSError:
         return None
     fields = [line.split() for line in lines if not line.lstrip().startswith("#")]
-    named = {Path(_OCTAL.sub(lambda found: chr(int(found[1], 8)), field[1])) for field in fields if field[1:]}
+    named = {Path(_unescaped(field[1])) for field in fields if field[1:]}
     around = max(named & {path, *path.parents}, key=lambda mount: len(mount.parts), default=None)
     return around if around is not None and not os.path.ismount(around) else None
+
+
+class Mount(Struct, frozen=True):
+    """A line of mountinfo: device number ``major:minor``, where it is mounted, file system type, source."""
+
+    number: str
+    mount_point: str
+    file_system: str
+    source: str
+
+
+def parse_mount(line: str) -> Mount | None:
+    """A line of mountinfo (proc(5)): ``36 35 98:0 / /mount options [optional…] - type source …``."""
+    left, separator, right = line.partition(" - ")
+    fields, tail = left.split(), right.split()
+    if not separator or len(fields) < 6 or len(tail) < 2:
+        return None
+    return Mount(fields[2], _unescaped(fields[4]), tail[0], _unescaped(tail[1]))
+
+
+def mounted_at(mount: Path) -> Mount | None:
+    """What is mounted at the mount point ``mount``, the uppermost; None where that can't be known."""
+    try:
+        lines = MOUNTINFO.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    # What was mounted over something else comes after it.
+    for line in reversed(lines):
+        found = parse_mount(line)
+        if found is not None and found.mount_point == str(mount):
+            return found
+    return None
+
+
+def _unescaped(text: str) -> str:
+    """mountinfo and fstab write space, tab, newline and backslash as octal numbers."""
+    return _OCTAL.sub(lambda found: chr(int(found[1], 8)), text)
 
 
 def free_bytes(path: Path) -> int:

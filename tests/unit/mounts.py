@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,3 +89,78 @@ class Vanishing:
             self.path.rmdir()
             self._aside.rename(self.path)
         self.is_away = False
+
+
+@contextlib.contextmanager
+def two_disks(root: Path, kind: str = "tmpfs") -> Iterator[TwoDisks]:
+    """Two file systems mounted at ``root/one`` and ``root/two``, that can be mounted in each other's place.
+
+    ``kind`` is tmpfs, ext4 or xfs; skips the test where that can't be made or mounted.
+    """
+    with contextlib.ExitStack() as stack:
+        asides = []
+        for name in ("disk-a", "disk-b"):
+            aside = root / name
+            if kind == "tmpfs":
+                stack.enter_context(small_disk(aside, "16m"))
+            else:
+                stack.enter_context(_image(aside, kind))
+            asides.append(aside)
+        disks = TwoDisks(root / "one", root / "two", asides[0], asides[1])
+        disks.mount()
+        stack.callback(disks.unmount)
+        yield disks
+
+
+@contextlib.contextmanager
+def _image(path: Path, kind: str) -> Iterator[None]:
+    """A new file system in a file beside ``path``, mounted there."""
+    make = shutil.which(f"mkfs.{kind}")
+    if make is None:
+        pytest.skip(f"needs mkfs.{kind}")
+    path.mkdir()
+    image = path.with_name(f"{path.name}.img")
+    with image.open("wb") as file:
+        file.truncate({"ext4": 8 << 20, "xfs": 512 << 20}[kind])
+    subprocess.run([make, "-q", str(image)], check=True, capture_output=True)
+    mount = ["mount", "-t", kind, "-o", "loop", str(image), str(path)]
+    result = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        pytest.skip(f"needs to mount a file: {result.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+class TwoDisks:
+    """See :func:`two_disks`."""
+
+    def __init__(self, one: Path, two: Path, at_one: Path, at_two: Path) -> None:
+        self.one = one
+        self.two = two
+        self._at = [at_one, at_two]
+
+    def mount(self) -> None:
+        """Mount both."""
+        for path, aside in zip((self.one, self.two), self._at, strict=True):
+            path.mkdir(exist_ok=True)
+            subprocess.run(["mount", "--bind", str(aside), str(path)], check=True)
+
+    def unmount(self) -> None:
+        """Unmount both, as ``umount -l``."""
+        for path in (self.one, self.two):
+            subprocess.run(["umount", "-l", str(path)], check=True)
+
+    def swap(self) -> None:
+        """Mount each in the other's place."""
+        self.unmount()
+        self._at.reverse()
+        self.mount()
+
+    def directories(self, *names: str) -> None:
+        """From the next mount on it is these directories of the first disk that are mounted."""
+        first = self._at[0]
+        for name in names:
+            (first / name).mkdir()
+        self._at = [first / name for name in names]

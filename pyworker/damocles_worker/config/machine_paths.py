@@ -17,7 +17,8 @@ from damocles_worker.hardware.hugepages import read_huge_pages
 from damocles_worker.hardware.reader import Reader
 from damocles_worker.processors.spec import HUGE_PAGE_VARIABLES
 from damocles_worker.sectors import SECTOR_SIZES, TREE_D_FILE, size_name
-from damocles_worker.stores.attached import STORE_FILE, scan
+from damocles_worker.stores.attached import scan
+from damocles_worker.stores.identity import STORE_FILE
 from damocles_worker.units import format_size
 
 _START = (1, 1)

@@ -8,6 +8,7 @@ import threading
 
 from msgspec import Struct
 
+from damocles_worker.filesystem import Mount, parse_mount
 from damocles_worker.hardware.blockdevices import BlockDevice, block_devices, disks_below
 from damocles_worker.hardware.reader import Reader
 
@@ -47,7 +48,7 @@ def read_disks(reader: Reader) -> list[Disk]:
     if text is None:
         reader.problem("/proc/self/mountinfo: can't be read, what is mounted is unknown")
     for line in (text or "").splitlines():
-        mount = _mount(line)
+        mount = parse_mount(line)
         if mount is None:
             reader.problem(f"/proc/self/mountinfo: {line[:60]!r} is not a mount")
             continue
@@ -59,29 +60,8 @@ def read_disks(reader: Reader) -> list[Disk]:
     return found + _unused(devices, found)
 
 
-class _Mount(Struct, frozen=True):
-    number: str
-    mount_point: str
-    file_system: str
-    source: str
-
-
-def _mount(line: str) -> _Mount | None:
-    """A line of mountinfo (proc(5)): ``36 35 98:0 / /mount options [optional…] - type source …``."""
-    left, separator, right = line.partition(" - ")
-    fields, tail = left.split(), right.split()
-    if not separator or len(fields) < 6 or len(tail) < 2:
-        return None
-    return _Mount(fields[2], _unescaped(fields[4]), tail[0], _unescaped(tail[1]))
-
-
-def _unescaped(text: str) -> str:
-    """mountinfo writes space, tab, newline and backslash as octal numbers."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
-
-
 def _disk(
-    reader: Reader, mount: _Mount, device: BlockDevice | None, devices: dict[str, BlockDevice]
+    reader: Reader, mount: Mount, device: BlockDevice | None, devices: dict[str, BlockDevice]
 ) -> Disk | None:
     """The mount as a disk; None for file systems of the kernel, images and containers' layers."""
     network = bool(_NETWORK.fullmatch(mount.file_system))

@@ -14,11 +14,10 @@ import msgspec
 from msgspec import Struct
 
 from damocles_worker.errors import WorkerError
-from damocles_worker.filesystem import is_read_only, mount_point
+from damocles_worker.filesystem import file_error, is_read_only, mount_point
+from damocles_worker.stores.identity import STORE_FILE, Identity, StoreFile, identity_of
 
 log = logging.getLogger(__name__)
-
-STORE_FILE = "sectorstore.json"
 
 
 class AttachedSetting(Protocol):
@@ -41,11 +40,17 @@ class AttachedStore(Struct, frozen=True):
     #: Where its file system was mounted when the store was opened, and the directory's inode there.
     mount: Path
     inode: int
+    #: What it is told by from another disk that is mounted at the same place.
+    identity: Identity
 
     @classmethod
     def at(cls, root: Path, name: str, *, readonly: bool = False) -> Self:
-        """The store in the directory ``root`` (canonical), which is taken to be the right one now."""
-        return cls(name, root, readonly, mount_point(root), root.stat().st_ino)
+        """The store in the directory ``root`` (canonical), which is taken to be the right one now.
+
+        Raises ``OSError`` when it can't be looked at.
+        """
+        mount = mount_point(root)
+        return cls(name, root, readonly, mount, root.stat().st_ino, identity_of(root, mount))
 
     def sealed(self, sector: str) -> Path:
         """Where the replica of ``sector`` (text ``s-t0M-N``) goes."""
@@ -64,23 +69,29 @@ class AttachedStore(Struct, frozen=True):
         return self.root / "update-cache" / sector
 
     def check(self) -> None:
-        """Raise :class:`WorkerError` (``waits_for``) when another directory is in the store's place.
+        """Raise :class:`WorkerError` (``waits_for``) when another directory or disk is in the store's place.
 
         An unmounted store leaves an empty mount point behind that looks like a fresh store; writing
         there would fill the file system below. So the mount point has to be the one seen at start, and
         a directory below one the same directory: one that was moved away and made anew is another.
+        What is mounted there has to be the same file system or store as well, mounted again or not;
+        :func:`~damocles_worker.stores.identity.identity_of` says where that can't be told.
         """
         try:
             status = self.root.stat()
             mount = mount_point(self.root)
+            now = identity_of(self.root, mount)
         except OSError as error:
             raise self._gone(error.strerror or str(error)) from error
         if mount != self.mount:
             if mount in self.mount.parents:
                 raise self._gone(f"{self.mount} is not mounted")
             raise self._gone(f"{mount} was mounted over it since the start")
-        # Of a mount point of its own the inode says nothing: every file system begins with the same.
-        if self.root != self.mount and status.st_ino != self.inode:
+        if why := self.identity.changed(now):
+            raise self._gone(f"another one is there since the start ({why})")
+        # Of a mount point of its own the inode says nothing, since every file system begins with the same;
+        # but of one file system another directory may be mounted there.
+        if status.st_ino != self.inode and (self.root != self.mount or self.identity.file_system):
             raise self._gone("another directory of that name is there since the start")
 
     def _gone(self, why: str) -> WorkerError:
@@ -139,14 +150,6 @@ def unknown_stores(names: tuple[str, ...]) -> WorkerError:
         " absolute path on both sides)",
         waits_for=f"the manager to know {', '.join(names)}",
     )
-
-
-class _StoreFile(Struct, frozen=True):
-    """The keys of ``sectorstore.json`` that the worker reads."""
-
-    id: str | None = msgspec.field(name="ID", default=None)
-    name: str | None = msgspec.field(name="Name", default=None)
-    readonly: bool | None = msgspec.field(name="ReadOnly", default=None)
 
 
 def open_attached(settings: Iterable[AttachedSetting], patterns: Sequence[str] = ()) -> list[AttachedStore]:
@@ -213,7 +216,10 @@ def _open(name: str | None, location: Path, readonly: bool) -> AttachedStore:
             f"the attached store {root} can't be written: {why}",
             next_step="Make it writable for the worker's user, or set readonly = true for reading only",
         )
-    return AttachedStore.at(root, name or str(root), readonly=readonly)
+    try:
+        return AttachedStore.at(root, name or str(root), readonly=readonly)
+    except OSError as error:
+        raise file_error(error, "look at the attached store", root) from error
 
 
 def _refuse_duplicate(store: AttachedStore, others: list[AttachedStore]) -> None:
@@ -249,7 +255,7 @@ def scan(pattern: str) -> tuple[list[tuple[str | None, Path, bool]], list[Worker
         if not file.is_file():
             continue
         try:
-            description = msgspec.json.decode(file.read_bytes(), type=_StoreFile)
+            description = msgspec.json.decode(file.read_bytes(), type=StoreFile)
         except (OSError, msgspec.DecodeError) as error:
             errors.append(
                 WorkerError(

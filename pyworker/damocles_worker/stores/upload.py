@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 from damocles_worker.errors import Level, WorkerError
@@ -219,10 +220,25 @@ def _request(
     return connection.getresponse()
 
 
+def _opened(piece: Path) -> BinaryIO:
+    try:
+        return piece.open("rb")
+    except OSError as error:
+        raise file_error(error, "read", piece) from error
+
+
+def _read(file: BinaryIO, piece: Path) -> bytes:
+    """The next bytes; that they can't be read is nothing that the destination does."""
+    try:
+        return file.read(BUFFER)
+    except OSError as error:
+        raise file_error(error, "read", piece) from error
+
+
 def _chunks(piece: Path, size: int, progress: Progress | None, cancel: CancelFlag | None) -> Iterator[bytes]:
     done, last_report = 0, 0.0
-    with piece.open("rb") as file:
-        while chunk := file.read(BUFFER):
+    with _opened(piece) as file:
+        while chunk := _read(file, piece):
             if cancel is not None and cancel.cancelled:
                 raise CopyCancelledError(f"the upload of {piece.name} was stopped at {done} of {size} bytes")
             yield chunk

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from damocles_worker.errors import WorkerError
 from damocles_worker.manager.types import (
     WdPoStAccesses,
     WdPoStAllocatedJob,
@@ -42,3 +44,25 @@ def test_a_faulty_sector_is_named_in_the_log_with_its_files(
     # Beside what the crates themselves may say.
     (line,) = [record.getMessage() for record in caplog.records if " is faulty: " in record.getMessage()]
     assert sealed[1].text in line and str(replica) in line and "rebuild the sector" in line
+
+
+def test_a_store_that_went_away_is_the_reason_why_there_is_no_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library said that it could not open a file."""
+    sealed = seal(tmp_path, 1)
+    wanted = [WdPoStSector(1, sealed.comm_r, False, WdPoStAccesses("persist", "persist"))]
+    job = WdPoStAllocatedJob("job1", WdPoStInput(wanted, MINER, "StackedDrgWindow2KiBV1_2", [5] * 32))
+
+    async def prove(there: Place) -> tuple[None, str]:
+        async def fails(*_: Any) -> None:
+            there.attached.root.rename(tmp_path / "away")
+            there.attached.root.mkdir()
+            raise WorkerError("can't open p_aux", next_step="Look")
+
+        monkeypatch.setattr(there.bench, "compute", fails)
+        output: tuple[None, str] = await there.run("window_post", Task("wdpost", job=job))
+        return output
+
+    output, error = at_work(tmp_path, prove)
+    assert output is None and "the attached store 'persist' is gone" in error

@@ -9,9 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from damocles_worker import filesystem
 from damocles_worker.errors import WorkerError
 from damocles_worker.stores.attached import KnownStores, open_attached
-from tests.unit.mounts import remount, small_disk
+from damocles_worker.stores.identity import Identity
+from tests.unit.mounts import remount, small_disk, two_disks
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -111,6 +113,118 @@ def test_a_store_mounted_after_the_start_is_told_from_the_one_below(tmp_path: Pa
     root.rmdir()
     with small_disk(root), pytest.raises(WorkerError, match=f"{root} was mounted over it"):
         store.check()
+
+
+class TestSwappedDisks:
+    """Two disks that change places while the worker runs: each looks like a mounted store."""
+
+    @pytest.mark.parametrize("kind", ["ext4", "xfs", "tmpfs"])
+    def test_two_stores_whose_disks_are_swapped_are_noticed_and_come_back(
+        self, tmp_path: Path, kind: str
+    ) -> None:
+        with two_disks(tmp_path, kind) as disks:
+            if kind == "tmpfs":
+                # Nothing else tells a tmpfs from another.
+                (disks.one / "sectorstore.json").write_text('{"ID": "id-a", "Name": "a"}')
+                (disks.two / "sectorstore.json").write_text('{"ID": "id-b", "Name": "b"}')
+            stores = open_attached([Entry(str(disks.one), "a"), Entry(str(disks.two), "b", readonly=True)])
+            disks.swap()
+            for store in stores:
+                with pytest.raises(WorkerError, match="another one is there since the start") as caught:
+                    store.check()
+                assert caught.value.waits_for == f"store '{store.name}' to be back at {store.root}"
+                assert "expected" in caught.value.cause and "restart the worker" in caught.value.next_step
+            disks.swap()
+            for store in stores:
+                store.check()
+
+    def test_a_store_in_a_directory_of_a_swapped_disk_is_noticed(self, tmp_path: Path) -> None:
+        """Both directories were made first on their disk, and have one inode number."""
+        with two_disks(tmp_path, "ext4") as disks:
+            roots = [disks.one / "store", disks.two / "store"]
+            for root in roots:
+                root.mkdir()
+            assert roots[0].stat().st_ino == roots[1].stat().st_ino
+            stores = open_attached([Entry(str(root)) for root in roots])
+            disks.swap()
+            for store in stores:
+                with pytest.raises(WorkerError, match="another one is there since the start"):
+                    store.check()
+
+    @pytest.mark.parametrize("kind", ["ext4", "xfs"])
+    def test_a_disk_that_is_mounted_again_as_another_device_is_the_same_store(
+        self, tmp_path: Path, kind: str
+    ) -> None:
+        with two_disks(tmp_path, kind) as disks:
+            image = tmp_path / "disk-a.img"
+            (store,) = open_attached([Entry(str(disks.one), "a")])
+            device = disks.one.stat().st_dev
+            for path in (disks.one, tmp_path / "disk-a"):
+                subprocess.run(["umount", str(path)], check=True)
+            # What was free before is in use now.
+            (tmp_path / "other.img").write_bytes(bytes(1 << 20))
+            loop = ["losetup", "--find", "--show", str(tmp_path / "other.img")]
+            other = subprocess.run(loop, check=True, capture_output=True, text=True).stdout.strip()
+            try:
+                for path in (tmp_path / "disk-a", disks.one):
+                    subprocess.run(["mount", "-o", "loop", str(image), str(path)], check=True)
+                assert disks.one.stat().st_dev != device
+                store.check()
+            finally:
+                subprocess.run(["losetup", "--detach", other], check=True)
+
+    def test_its_description_may_be_edited_on_its_own_disk(self, tmp_path: Path) -> None:
+        with two_disks(tmp_path, "ext4") as disks:
+            (store,) = open_attached([Entry(str(disks.one), "a")])
+            (disks.one / "sectorstore.json").write_text('{"Name": "new"}')
+            store.check()
+            (disks.one / "sectorstore.json").unlink()
+            store.check()
+
+    def test_another_directory_of_its_disk_is_not_the_store(self, tmp_path: Path) -> None:
+        with two_disks(tmp_path, "ext4") as disks:
+            disks.unmount()
+            disks.directories("a", "b")
+            disks.mount()
+            (store,) = open_attached([Entry(str(disks.one), "a")])
+            disks.swap()
+            with pytest.raises(WorkerError, match="another directory of that name"):
+                store.check()
+
+    def test_a_network_store_is_told_by_its_export_and_not_by_its_device(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mountinfo = tmp_path / "mountinfo"
+        monkeypatch.setattr(filesystem, "MOUNTINFO", mountinfo)
+
+        def mounted(device: str, source: str) -> None:
+            below = f"36 35 0:90 / {disk} rw - autofs systemd-1 rw"
+            mountinfo.write_text(f"{below}\n99 36 {device} / {disk} rw,hard - nfs4 {source} rw\n")
+
+        with small_disk(tmp_path / "disk") as disk:
+            mounted("0:50", "nas1:/export")
+            (store,) = open_attached([Entry(str(disk), "a")])
+            mounted("0:77", "nas1:/export")
+            store.check()
+            mounted("0:50", "nas2:/export")
+            with pytest.raises(WorkerError, match=r"network file system nas2:/export, expected nas1:/export"):
+                store.check()
+
+    def test_a_server_that_moved_still_has_the_store_that_says_its_name(self) -> None:
+        before = Identity(None, "'id-a'", "nas1:/export")
+        assert before.changed(Identity(None, "'id-a'", "10.0.0.9:/export")) is None
+        assert before.changed(Identity(None, None, "nas1:/export")) == (
+            "store in sectorstore.json unknown, expected 'id-a'"
+        )
+
+    @pytest.mark.parametrize("description", ["{", "[]", '{"ReadOnly": true}', '{"Name": "", "ID": ""}'])
+    def test_a_description_that_says_nothing_does_not_stop_a_configured_store(
+        self, tmp_path: Path, description: str
+    ) -> None:
+        (tmp_path / "sectorstore.json").write_text(description)
+        (store,) = open_attached([Entry(str(tmp_path), "a")])
+        store.check()
+        assert store.identity.store_file is None
 
 
 class TestScan:

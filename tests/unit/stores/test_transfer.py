@@ -26,7 +26,7 @@ from damocles_worker.stores.transfer import (
     persist,
     settle_copy,
 )
-from tests.unit.mounts import fill, remount, small_disk
+from tests.unit.mounts import fill, remount, small_disk, two_disks
 from tests.unit.stores.layout import make_sector_dirs
 
 SECTOR = "s-t01000-7"
@@ -351,6 +351,29 @@ class TestPersist:
             persist(store, gone, SECTOR, 2048)
         assert caught.value.waits_for == f"store 'big' to be back at {attached.root}"
         assert list(attached.root.iterdir()) == []
+
+    def test_a_copy_under_way_while_two_disks_are_swapped_is_not_taken_for_stored(
+        self, store: SealingStore, tmp_path: Path
+    ) -> None:
+        self.sealed_sector(store, 2048)
+        with two_disks(tmp_path, "ext4") as disks:
+            attached = AttachedStore.at(disks.one, "big")
+            swapped: list[bool] = []
+
+            def swap(_done: int, _total: int) -> None:
+                if not swapped:
+                    swapped.append(True)
+                    for kind in ("sealed", "cache"):
+                        (disks.two / kind).mkdir()
+                    (disks.two / "cache" / SECTOR).mkdir()
+                    disks.swap()
+
+            with pytest.raises(WorkerError, match="another one is there since the start") as caught:
+                persist(store, attached, SECTOR, 2048, progress=swap)
+            assert caught.value.waits_for == f"store 'big' to be back at {disks.one}"
+            disks.swap()
+            assert len(persist(store, attached, SECTOR, 2048)) == 4
+            assert attached.sealed(SECTOR).read_bytes() == store.sealed(SECTOR).read_bytes()
 
     def test_store_that_goes_away_during_the_copy(self, store: SealingStore, attached: AttachedStore) -> None:
         """An empty directory is in its place: nothing is written there, and the store is waited for."""

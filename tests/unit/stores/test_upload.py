@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import socket
 import threading
@@ -220,3 +222,17 @@ def test_an_upload_can_be_stopped(piece: Path) -> None:
 
     with server() as (origin, _), pytest.raises(CopyCancelledError):
         uploader().upload(piece, CID, f"{origin}/x", cancel=Cancelled())
+
+
+def test_a_piece_that_can_not_be_read_is_not_the_destinations_fault(
+    piece: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(io.BytesIO):
+        def read(self, _size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    with server() as (origin, _):
+        monkeypatch.setattr(Path, "open", lambda *_: Failing())
+        with pytest.raises(WorkerError, match=f"can't read {piece}: the medium reported") as failed:
+            uploader().upload(piece, CID, f"{origin}/x")
+    assert "dmesg" in failed.value.next_step

@@ -105,10 +105,26 @@ def _settle(bench: Workbench, pairs: Sequence[tuple[Path, Path]], root: Path) ->
 async def fetch_replica(
     bench: Workbench, task: Task, progress: Progress, *, meta: dict[str, str] | None = None
 ) -> None:
-    """Make the old replica readable in the sealing store: by links, unless a processor copies it."""
+    """Make the old replica readable in the sealing store: by links, unless a processor copies it.
+
+    A store that goes away meanwhile explains every other error, and what was copied then does not count.
+    """
+    assert task.sector
+    what = f"the replica of {task.sector_text}"
+    attached = await bench.attached(task.access_instance, what)
+    try:
+        await _fetch(bench, attached, task, progress, meta)
+    except (WorkerError, OSError):
+        await bench.attached(task.access_instance, what)
+        raise
+    await bench.attached(task.access_instance, what)
+
+
+async def _fetch(
+    bench: Workbench, attached: AttachedStore, task: Task, progress: Progress, meta: dict[str, str] | None
+) -> None:
     assert task.sector
     sector = task.sector_text
-    attached = await bench.attached(task.access_instance, f"the replica of {sector}")
     size = sectors.sector_size(task.sector.proof_type)
     processors = bench.services.processors
     if not processors.is_foreign("transfer"):

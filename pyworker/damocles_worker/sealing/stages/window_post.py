@@ -29,11 +29,13 @@ async def window_post(
             replicas=[_replica(stores, job.miner_id, sector) for sector in job.sectors or ()],
             seed=job.seed,
         )
-        output = await bench.compute("window_post", request, WindowPoStOutput, progress)
+        try:
+            output = await bench.compute("window_post", request, WindowPoStOutput, progress)
+        except WorkerError:
+            await _check(stores)
+            raise
         if output.faults:
-            # Of a store that went away meanwhile every sector looks faulty, and none is.
-            for store in stores.values():
-                await asyncio.to_thread(store.check)
+            await _check(stores)
             _warn(request, output)
         return output, ""
     except WorkerError as error:
@@ -41,6 +43,12 @@ async def window_post(
             # A processor that died: there may be time for another.
             raise
         return None, str(error)
+
+
+async def _check(stores: dict[str, AttachedStore]) -> None:
+    """Of a store that went away meanwhile every sector looks faulty or unreadable, and none is."""
+    for store in stores.values():
+        await asyncio.to_thread(store.check)
 
 
 def _warn(request: WindowPoStTask, output: WindowPoStOutput) -> None:
