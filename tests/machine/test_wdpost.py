@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from damocles_worker.config.settings import Sealing
 from damocles_worker.errors import Level
-from damocles_worker.manager.types import WindowPoStOutput
+from damocles_worker.manager.types import WdPoStAllocatedJob, WindowPoStOutput
 from damocles_worker.sealing.machine.events import AwaitResume, Failed, Failure, Pause, Resume, RunStage
 from damocles_worker.sealing.plans import PLANS
-from tests.machine.world import World
+from tests.machine.world import JOB, World
 
 NOT_SERVED = Failed(Failure(Level.TEMPORARY, "does not serve this method", "update it", method_missing=True))
 REFUSED = Failed(Failure(Level.TEMPORARY, "code 1: key not found", "look"))
@@ -92,3 +94,31 @@ def test_a_proof_that_could_not_be_handed_in_is_never_called_an_error() -> None:
     world = post(Sealing(max_retries=0), wdpost_finish_job=[REFUSED])
     assert world.ended == "dropped"
     assert world.notified[0].args == ("job1", WindowPoStOutput(["cHJvb2Y="], []), "")
+
+
+def of_sectors(count: int) -> WdPoStAllocatedJob:
+    job = JOB.input
+    assert job.sectors
+    return replace(JOB, input=replace(job, sectors=job.sectors * count))
+
+
+def test_the_history_says_how_many_and_which_sectors_of_a_window_are_faulty() -> None:
+    faulty = WindowPoStOutput([], [9, 7])
+    world = post(wdpost_allocate_jobs=[[of_sectors(5)]], window_post=[None, (faulty, "")])
+    (saved,) = [save for save in world.saves if save.event == "Generate"]
+    assert saved.detail.startswith("2 of 5 sectors faulty (s-t01000-7, s-t01000-9): ") and saved.warning
+    assert "Restore the files" in saved.detail and "rebuild the sectors" in saved.detail
+    # What the manager is told stays as the library says it.
+    assert world.calls[-1].args == ("job1", faulty, "")
+
+
+def test_many_faulty_sectors_are_shortened_in_the_history() -> None:
+    faulty = WindowPoStOutput([], list(range(2349)))
+    world = post(wdpost_allocate_jobs=[[of_sectors(2349)]], window_post=[None, (faulty, "")])
+    (saved,) = [save for save in world.saves if save.event == "Generate"]
+    assert "2349 of 2349 sectors faulty (s-t01000-0, " in saved.detail
+    assert "s-t01000-9 and 2339 more)" in saved.detail and len(saved.detail) < 400
+
+
+def test_a_proof_without_faults_has_nothing_to_say_in_the_history() -> None:
+    assert [(save.detail, save.warning) for save in post().saves if save.event == "Generate"] == [("", False)]

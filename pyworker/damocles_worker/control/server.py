@@ -226,12 +226,10 @@ class ControlServer:
         return self._version
 
     async def _history(self, params: list[Any]) -> list[dict[str, Any]]:
-        """Ours: the newest rows of a thread's journal, oldest first. Params: index, number of rows."""
-        store = self._thread(params).store
-        if store is None:
-            return []
+        """Ours: the newest rows of a thread's history, oldest first. Params: index, number of rows."""
+        thread = self._thread(params)
         limit = params[1] if len(params) > 1 and isinstance(params[1], int) else HISTORY_ROWS
-        rows = await asyncio.to_thread(store.journal.history, limit)
+        rows = await asyncio.to_thread(thread.history, limit)
         return [msgspec.to_builtins(row) for row in rows]
 
     async def _list_processors(self, _params: list[Any]) -> list[dict[str, Any]]:

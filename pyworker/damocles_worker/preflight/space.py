@@ -22,6 +22,8 @@ def look(settings: Settings) -> list[Line]:
 
 def _sealing(settings: Settings) -> list[Line]:
     sizes = sector_sizes(settings)
+    # As the daemon reserves it: a transfer processor may copy an old replica that is linked to otherwise.
+    copied = bool(settings.processors.stages.get("transfer"))
     stores: dict[int, list[tuple[Path, int]]] = {}
     for thread in settings.threads:
         if thread.location is None or thread.plan == "wdpost" or not sizes:
@@ -32,7 +34,8 @@ def _sealing(settings: Settings) -> list[Line]:
             device = _existing(location).stat().st_dev
         except OSError:
             continue  # Stores that can't be looked at are said with the stores.
-        stores.setdefault(device, []).append((location, plan_bytes(thread.plan, largest, synthetic=True)))
+        needed = plan_bytes(thread.plan, largest, synthetic=True, copied=copied)
+        stores.setdefault(device, []).append((location, needed))
     return [_line_of_file_system(found) for found in stores.values()]
 
 

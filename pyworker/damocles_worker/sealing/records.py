@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from damocles_worker.errors import Level, WorkerError
+from damocles_worker.journal import HistoryRow
 from damocles_worker.sealing.machine import task as tasks
 from damocles_worker.sealing.machine.events import Save
 from damocles_worker.sealing.machine.task import Task
@@ -19,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: Stage, proof type, processor.
 DurationKey = tuple[str, str, str]
+#: History rows of WindowPoSt, which are only in memory: three for each job.
+ROWS_WITHOUT_JOURNAL = 1000
 #: Weight of the newest duration in the mean that is kept: older ones fade out over a few sectors.
 NEWEST_WEIGHT = 0.3
 
@@ -160,6 +165,8 @@ class NoRecords:
     """Nothing survives a restart: the manager hands a lost job out again."""
 
     def __init__(self) -> None:
+        self._rows: deque[HistoryRow] = deque(maxlen=ROWS_WITHOUT_JOURNAL)
+        self._seq = 0
         self._durations: dict[DurationKey, float] = {}
 
     def load(self) -> Task | None:
@@ -167,7 +174,14 @@ class NoRecords:
         return None
 
     def commit(self, save: Save) -> None:
-        """Nothing to keep."""
+        """Keep the history row, for as long as this process lives and it is among the newest."""
+        self._seq += 1
+        row = HistoryRow(self._seq, time.time(), save.sector, save.event, save.state, save.detail)
+        self._rows.append(row)
+
+    def history(self) -> list[HistoryRow]:
+        """What was committed, oldest first. Callable from any thread."""
+        return list(self._rows)
 
     def wipe(self) -> None:
         """Nothing to remove."""

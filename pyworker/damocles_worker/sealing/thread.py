@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from damocles_worker.config.settings import Thread
 from damocles_worker.errors import Level, WorkerError
+from damocles_worker.journal import HistoryRow
 from damocles_worker.logs import place
 from damocles_worker.logs.place import Place
 from damocles_worker.manager.client import ManagerClient
@@ -116,6 +117,15 @@ class SealingThread:
                 next_step="The thread's own error says why, if it is not just starting",
             )
         store.check()
+
+    def history(self, limit: int) -> list[HistoryRow]:
+        """The newest ``limit`` events, oldest first: of the journal, and of WindowPoSt jobs of this process.
+
+        Jobs are in no journal and counted by themselves. Blocks.
+        """
+        rows = self._store.journal.history(limit) if self._store else []
+        rows = sorted([*rows, *self._no_records.history()], key=lambda row: row.at)
+        return rows[max(0, len(rows) - limit) :]
 
     def pause(self) -> bool:
         """Ask for a pause; False when one is already asked for."""

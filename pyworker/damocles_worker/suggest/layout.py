@@ -219,9 +219,12 @@ def sectors_in(free: int | None, wishes: Wishes) -> int | None:
     return None if free is None else free // sector_bytes(wishes)
 
 
-def sector_bytes(wishes: Wishes) -> int:
-    """Bytes of a sector in its sealing store at the worst moment, synthetic proofs included."""
-    return plan_bytes(wishes.plan, wishes.sector_size, synthetic=True)
+def sector_bytes(wishes: Wishes, *, copied: bool = False) -> int:
+    """Bytes of a sector in its sealing store at the worst moment, synthetic proofs included.
+
+    ``copied``: as with a transfer processor, of which there is none in what is suggested.
+    """
+    return plan_bytes(wishes.plan, wishes.sector_size, synthetic=True, copied=copied)
 
 
 def _lay_out(host: Host, wishes: Wishes, division: Division, most: int) -> Layout:

@@ -98,9 +98,14 @@ def _threads(host: Host, wishes: Wishes, layout: Layout) -> Iterator[str]:
     """One table per sealing thread, shared out over the places by their room."""
     counts = _spread(host, wishes, layout.division.threads)
     room = format_size(sector_bytes(wishes))
-    yield explain.comment(
-        [f"A sealing thread is a sector under way, from first byte to last proof; it takes up to {room}."]
-    )
+    lines = [f"A sealing thread is a sector under way, from first byte to last proof; it takes up to {room}."]
+    if wishes.plan == "snapup":
+        more = format_size(sector_bytes(wishes, copied=True))
+        lines.append(
+            f"With [[processors.transfer]] it is up to {more}, since that may copy the old replica in place"
+            " of linking to it: leave threads out where there is no room for that."
+        )
+    yield explain.comment(lines)
     for place, count in zip(host.sealing, counts, strict=True):
         for number in range(1, count + 1):
             location = f"{place.directory.rstrip('/')}/store{number}"

@@ -15,7 +15,7 @@ import pytest
 from damocles_worker.config.settings import Thread
 from damocles_worker.control.server import ControlServer
 from damocles_worker.errors import WorkerError
-from damocles_worker.journal import Journal
+from damocles_worker.journal import HistoryRow, Journal
 from damocles_worker.sealing.thread import SealingThread, ThreadInfo
 from tests.unit.control.snapshots import reader
 
@@ -38,6 +38,10 @@ class StubThread:
 
     def info(self) -> ThreadInfo:
         return self._info
+
+    def history(self, limit: int) -> list[HistoryRow]:
+        rows: list[HistoryRow] = self.store.journal.history(limit)
+        return rows
 
     def pause(self) -> bool:
         return True

@@ -10,6 +10,8 @@ from damocles_worker.config.settings import Settings
 from damocles_worker.filesystem import free_bytes
 from damocles_worker.preflight import hugepages, machine, parents, space
 from damocles_worker.preflight.work import pc1_by_node
+from damocles_worker.stores.space import plan_bytes
+from damocles_worker.units import format_size
 from tests.unit import mounts
 from tests.unit.config.support import settings_of
 from tests.unit.hardware import trees
@@ -139,6 +141,20 @@ def test_what_sectors_under_way_have_written_counts_for_them(tmp_path: Path) -> 
         (data / "layer").write_bytes(bytes(2 << 20))
         line = of([line for line in space.look(config) if "at once" in line.needed], str(disk))
         assert line.level == "ok" and line.found.endswith("2 MiB in sectors")
+
+
+@pytest.mark.parametrize("transfer", ["", "[[processors.transfer]]\n"])
+def test_space_of_an_upgrade_counts_the_old_replica_where_a_processor_may_copy_it(
+    tmp_path: Path, transfer: str
+) -> None:
+    """The daemon reserved more than the preflight said, and waited for space."""
+    text = f'[[sealing_thread]]\nlocation = "{tmp_path}/up"\nplan = "snapup"\n{transfer}'
+    config = settings(tmp_path, text, sizes='"512MiB"')
+    (line,) = [line for line in space.look(config) if "at once" in line.needed]
+    needed = [
+        plan_bytes(plan, 512 << 20, synthetic=True, copied=bool(transfer)) for plan in ("sealer", "snapup")
+    ]
+    assert line.needed == f"{format_size(sum(needed))} for 2 sector(s) at once"
 
 
 def test_an_attached_store_has_room_for_a_sector(tmp_path: Path) -> None:

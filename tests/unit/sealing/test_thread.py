@@ -175,6 +175,25 @@ def test_a_pause_outlives_a_job_that_ends_before_it_can_act(monkeypatch: pytest.
     run(bench, story)
 
 
+@pytest.mark.parametrize("with_store", [False, True])
+def test_the_history_of_a_thread_shows_the_faulty_sectors_of_a_window_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_store: bool
+) -> None:
+    instead_of_stages(monkeypatch, window_post=(WindowPoStOutput([], [7]), ""))
+    bench = Bench(tmp_path / "store" if with_store else None, Manager(wdpost_allocate_jobs=[[JOB]]), "wdpost")
+
+    async def story(thread: SealingThread) -> None:
+        await until(lambda: len(thread.history(200)) == 4)
+        rows = thread.history(200)
+        assert [(row.sector, row.event) for row in rows] == [
+            ("job1", "Allocate"), ("job1", "Generate"), ("job1", "Finish"), ("job1", "Finish"),
+        ]  # fmt: skip
+        assert rows[1].detail.startswith("1 of 1 sectors faulty (s-t01000-7): ")
+        assert thread.history(1) == rows[-1:]
+
+    run(bench, story)
+
+
 def test_a_store_that_is_missing_at_the_start_is_shown_as_paused_and_can_be_looked_at_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

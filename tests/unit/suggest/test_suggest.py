@@ -25,10 +25,12 @@ from damocles_worker.errors import WorkerError
 from damocles_worker.hardware.cpulist import parse_cpu_list
 from damocles_worker.hardware.cpus import numa_nodes
 from damocles_worker.sectors import SECTOR_SIZES
+from damocles_worker.stores.space import plan_bytes
 from damocles_worker.suggest import suggestion as suggestion_module
 from damocles_worker.suggest.durations import Durations
 from damocles_worker.suggest.suggestion import suggest
 from damocles_worker.suggest.wishes import GOALS, Goal, Wishes
+from damocles_worker.units import format_size
 from tests.unit.hardware.machines import MACHINES, record
 from tests.unit.hardware.providers import PROVIDERS, record_provider
 from tests.unit.suggest.vectors import GPU_PROGRAM, OPTIONS, vector
@@ -291,6 +293,16 @@ def test_a_tree_without_cpus_is_an_error_and_garbage_in_one_is_told(tmp_path: Pa
     assert result.exit_code == 0
     assert "not read: /sys/devices/system/cpu/cpu3/cache/index3/size: 'plenty'" in result.stderr
     assert "not read: /proc/self/limits" in result.stderr
+
+
+def test_an_upgrade_is_said_to_take_more_with_a_transfer_processor(trees: dict[str, Path]) -> None:
+    """That may copy the old replica, and the daemon reserves room for it then."""
+    text = suggest(Wishes(goal="snapup"), trees["guide"]).text
+    prose = " ".join(text.replace("\n# ", " ").split())
+    for copied, words in ((False, "it takes up to"), (True, "With [[processors.transfer]] it is up to")):
+        needed = plan_bytes("snapup", SECTOR_SIZES["32GiB"], synthetic=True, copied=copied)
+        assert f"{words} {format_size(needed)}" in prose
+    assert "processors.transfer" not in suggest(Wishes(), trees["guide"]).text
 
 
 def test_an_unknown_goal_is_a_usage_error(trees: dict[str, Path]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from damocles_worker import sectors
-from damocles_worker.manager.types import AllocateWdPoStJobSpec
+from damocles_worker.manager.types import AllocateWdPoStJobSpec, WindowPoStOutput
 from damocles_worker.sealing.machine.events import Failure, Notify
 from damocles_worker.sealing.machine.plan import (
     Ask,
@@ -26,6 +26,9 @@ from damocles_worker.sealing.machine.plan import (
 )
 from damocles_worker.sealing.machine.task import Task
 from damocles_worker.sealing.plans.common import holding, never, nothing_allocated
+
+#: Faulty sectors that the history names; the log names them all.
+SHOWN_FAULTS = 10
 
 
 def _allocate(_task: Task, context: Context) -> Outcome:
@@ -54,9 +57,32 @@ def _generate(_task: Task, _context: Context) -> Outcome:
 
     def generated(task: Task, outcome: Any, _context: Context) -> Outcome:
         proof, error = outcome
-        return Change("Generate", replace(task, window_proof=proof, job_error=error), "Generated", error)
+        detail = error or _faults(task, proof)
+        return Change(
+            "Generate",
+            replace(task, window_proof=proof, job_error=error),
+            "Generated",
+            detail,
+            warning=bool(detail),
+        )
 
     return Compute("window_post", then=generated)
+
+
+def _faults(task: Task, proof: WindowPoStOutput | None) -> str:
+    """What the operator has to know of faulty sectors, since the manager only hears their numbers."""
+    if proof is None or not proof.faults:
+        return ""
+    assert task.job is not None
+    job = task.job.input
+    faults = sorted(proof.faults)
+    names = ", ".join(f"s-t0{job.miner_id}-{number}" for number in faults[:SHOWN_FAULTS])
+    more = f" and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
+    return (
+        f"{len(faults)} of {len(job.sectors or ())} sectors faulty ({names}{more}): a file of each is"
+        " missing, cut short or not what was sealed. Restore the files, which the log names, or rebuild the"
+        " sectors"
+    )
 
 
 def _finish(task: Task, _context: Context) -> Outcome:
