@@ -3,7 +3,7 @@
 
 mod compress;
 
-use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0, _MM_HINT_T1};
 use std::ptr;
 
 use super::lane::{DISTINCT_BLOCKS, REPEATS, TOTAL_PARENTS};
@@ -12,8 +12,12 @@ use super::{portable, Kernel, Lane};
 use crate::graph::{BASE_DEGREE, DEGREE, NODE_SIZE};
 use compress::{fresh, initial, kept, kept_and_once, once, store_label, Block, Schedule};
 
-/// Of how many nodes, from a lane's on, it is known where their parents' labels are.
-const KNOWN: usize = 2;
+/// Nodes of a lane whose parents are looked up in memory together.
+const TOGETHER: usize = 2;
+
+/// Of how many nodes, from a lane's on, it is known where their parents' labels are: its own, the next, and those
+/// to be looked up then.
+const KNOWN: usize = 2 + TOGETHER;
 
 /// More lanes than this bring nothing on any machine: the instructions start no faster.
 const MOST: usize = 4;
@@ -99,9 +103,6 @@ impl Kernel for ShaNi {
     }
 }
 
-/// Where the labels of a node's parents are: in layer 1 the six base parents' in turn.
-type Parents = [*const u8; DEGREE];
-
 /// A lane's labels, and those of the layer of its expander parents.
 #[derive(Clone, Copy)]
 struct Labels {
@@ -130,33 +131,32 @@ impl Labels {
         }
     }
 
-    /// The labels of the parents in `row`, all of which are fetched into the cache.
+    /// The label of the parent at `place` in `row`.
     #[inline(always)]
-    fn parents(&self, row: &[u32; DEGREE]) -> Parents {
-        let row = row.as_ptr();
-        let mut parents = [ptr::null(); DEGREE];
-        for (place, parent) in parents.iter_mut().enumerate() {
-            let from = if place < BASE_DEGREE {
-                self.here
-            } else {
-                self.above
-            };
-            let at = row
-                .wrapping_add(place)
-                .wrapping_sub(self.back.wrapping_mul(place / BASE_DEGREE));
-            // SAFETY: a place in the row.
-            let node = unsafe { *at };
-            *parent = from.wrapping_add(node as usize * NODE_SIZE);
-            fetch(*parent);
-        }
-        parents
+    fn parent(&self, row: &[u32; DEGREE], place: usize) -> *const u8 {
+        let from = if place < BASE_DEGREE {
+            self.here
+        } else {
+            self.above
+        };
+        let place = place - self.back * (place / BASE_DEGREE);
+        // SAFETY: a place in the row.
+        let node = unsafe { *row.get_unchecked(place) };
+        from.wrapping_add(node as usize * NODE_SIZE)
     }
 }
 
-/// Fetches a label to come into the cache.
+/// Has a label brought near: into the second cache, of which the first can then be filled quickly.
+#[inline(always)]
+fn bring_near(label: *const u8) {
+    // SAFETY: fetching needs no more than the instruction, which every x86-64 machine has.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(label.cast()) };
+}
+
+/// Has a label fetched into the first cache.
 #[inline(always)]
 fn fetch(label: *const u8) {
-    // SAFETY: fetching needs no more than the instruction, which every x86-64 machine has.
+    // SAFETY: as above.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(label.cast()) };
 }
 
@@ -170,9 +170,9 @@ fn prefix(lane: &mut Lane, node: u32) -> Block {
 
 /// Labels the next `count` nodes of each lane.
 ///
-/// Parents' labels are anywhere in memory, so each is fetched into the cache before it is read, twice. First all of a
-/// node together: a fetch whose address has to be looked up in the page tables holds up everything behind it, so
-/// they shall be looked up side by side. Where many are on their way, the machine drops some; so they are
+/// Parents' labels are anywhere in memory, so each is fetched into the cache before it is read, twice. First all of
+/// [`TOGETHER`] nodes at once: a fetch whose address has to be looked up in the page tables holds up everything behind
+/// it, so they shall be looked up side by side. Where many are on their way, the machine drops some; so they are
 /// fetched again one by one, beside the blocks of the node before, when their addresses are known to the machine. The
 /// lanes do the first at different times, because all at once would drop most.
 ///
@@ -203,19 +203,27 @@ unsafe fn label<const N: usize>(lanes: [&mut Lane; N], count: u32) {
                 last[l] = (TOTAL_PARENTS - 1) % BASE_DEGREE;
             }
             for (known, node) in parents[l].iter_mut().zip(node..) {
-                *known = labels[l].parents(lanes[l].row(node));
+                for (place, parent) in known.iter_mut().enumerate() {
+                    *parent = labels[l].parent(lanes[l].row(node), place);
+                    bring_near(*parent);
+                }
             }
         }
         let mut prefixes = [initial(); N];
         once(&mut prefixes, blocks);
         for node in 0..count as usize {
-            let (now, next) = (node % KNOWN, (node + 1) % KNOWN);
+            let (now, next, last_known) =
+                (node % KNOWN, (node + 1) % KNOWN, (node + KNOWN - 1) % KNOWN);
             let mut states = prefixes;
             prefixes = [initial(); N];
             let mut places = schedules;
             for block in 0..DISTINCT_BLOCKS {
                 for l in 0..N {
                     fetch(parents[l][next][block]);
+                    let row = lanes[l].row(lanes[l].node() + KNOWN as u32 - 1);
+                    for place in [2 * block, 2 * block + 1] {
+                        parents[l][last_known][place] = labels[l].parent(row, place);
+                    }
                     let parents = &parents[l][now];
                     blocks[l] = [parents[2 * block], parents[2 * block + 1]];
                     places[l] = schedules[l].add(16 * block);
@@ -227,9 +235,12 @@ unsafe fn label<const N: usize>(lanes: [&mut Lane; N], count: u32) {
             }
             for repeat in 0..REPEATS - 1 {
                 for l in 0..N {
-                    if repeat == 2 * l {
-                        let row = lanes[l].row(lanes[l].node() + KNOWN as u32);
-                        parents[l][now] = labels[l].parents(row);
+                    if repeat == 2 * l && (node + l).is_multiple_of(TOGETHER) {
+                        for known in 2..KNOWN {
+                            for parent in parents[l][(node + known) % KNOWN] {
+                                bring_near(parent);
+                            }
+                        }
                     }
                     if DISTINCT_BLOCKS + repeat < DEGREE {
                         fetch(parents[l][next][DISTINCT_BLOCKS + repeat]);
