@@ -17,6 +17,9 @@ const DIRECT_FROM: u64 = 1 << 20;
 /// Alignment of what is written past the page cache, in memory and in the file.
 const DIRECT_ALIGNMENT: u64 = 4096;
 
+/// Chunks of a layer at least, if it is not tiny.
+const LEAST_CHUNKS: u64 = 8;
+
 /// A layer file that appears under its name when it is complete and on the disk. Dropped before, it
 /// is removed.
 pub struct Writer {
@@ -26,6 +29,8 @@ pub struct Writer {
     file: File,
     /// Whether writes go past the page cache, which the parents cache needs more.
     direct: bool,
+    /// Bytes written at a time: less of a small layer, whose last chunk the sector waits for.
+    chunk: usize,
     written: usize,
     digested: Xxh3,
 }
@@ -67,6 +72,7 @@ impl Writer {
             file: file.with_context(|| format!("create layer file {}", partial.display()))?,
             partial,
             direct,
+            chunk: CHUNK.min((id.size() / LEAST_CHUNKS).max(DIRECT_ALIGNMENT) as usize),
             written: 0,
             digested: Xxh3::new(),
         };
@@ -77,10 +83,10 @@ impl Writer {
     /// Writes the next chunk of the finished labels if it is whole, and returns whether there is one more:
     /// `labels` are those from the layer's start, at the same page-aligned place in every call.
     pub fn follow(&mut self, labels: &[u8]) -> Result<bool> {
-        if labels.len() - self.written >= CHUNK {
-            self.write(&labels[self.written..self.written + CHUNK])?;
+        if labels.len() - self.written >= self.chunk {
+            self.write(&labels[self.written..self.written + self.chunk])?;
         }
-        Ok(labels.len() - self.written >= CHUNK)
+        Ok(labels.len() - self.written >= self.chunk)
     }
 
     /// Writes the rest of the layer's `labels`, and gives file and sidecar their names when they are on
