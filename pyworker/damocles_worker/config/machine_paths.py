@@ -18,7 +18,7 @@ from damocles_worker.hardware.reader import Reader
 from damocles_worker.processors.spec import HUGE_PAGE_VARIABLES
 from damocles_worker.sectors import SECTOR_SIZES, TREE_D_FILE, size_name
 from damocles_worker.stores.attached import scan
-from damocles_worker.stores.identity import STORE_FILE
+from damocles_worker.stores.identity import STORE_FILE, other_name
 from damocles_worker.units import format_size
 
 _START = (1, 1)
@@ -107,6 +107,7 @@ def _check_attached_stores(settings: Settings, report: Report) -> None:
         if problem is not None:
             hint = "" if store.readonly else "; or write readonly = true if it is only to be read"
             report.error(path, position, problem[0], problem[1] + hint)
+        _check_name(store, settings, report)
         real = os.path.realpath(directory)
         first = seen.setdefault(real, store.name)
         if first != store.name:
@@ -121,6 +122,23 @@ def _check_attached_stores(settings: Settings, report: Report) -> None:
                     "are deleted after every sector",
                     "use a directory outside of all sealing stores",
                 )
+
+
+def _check_name(store: Attached, settings: Settings, report: Report) -> None:
+    """Two exchanged names are both known to the manager, which would look on the other's disk."""
+    try:
+        written = other_name(Path(store.location), store.name)
+    except OSError:
+        return  # Whether it can be looked at is another remark.
+    if written:
+        named = f"{store.path}.name"
+        path = named if named in settings.positions else f"{store.path}.location"
+        report.warning(
+            path,
+            settings.positions.get(path, _START),
+            f'"{store.location}" is named "{store.name}" here and "{written}" in its {STORE_FILE}',
+            "write the name in both places that the manager's Common.PersistStores has for it",
+        )
 
 
 def _check_scanned_stores(settings: Settings, report: Report) -> None:

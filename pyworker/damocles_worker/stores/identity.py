@@ -102,9 +102,22 @@ def _xfs_uuid(root: Path) -> str | None:
     return str(uuid.UUID(bytes=bytes(geometry[_XFS_UUID])))
 
 
+def other_name(root: Path, name: str) -> str | None:
+    """The name that the store in ``root`` has in its sectorstore.json, if it has one and it isn't ``name``.
+
+    Raises ``OSError`` as :func:`identity_of`.
+    """
+    written = _description(root / STORE_FILE).name
+    return written if written and written != name else None
+
+
 def _store_file(file: Path) -> str | None:
-    try:
-        description = msgspec.json.decode(file.read_bytes(), type=StoreFile)
-    except (FileNotFoundError, PermissionError, IsADirectoryError, msgspec.DecodeError):
-        return None
+    description = _description(file)
     return ", ".join(repr(part) for part in (description.id, description.name) if part) or None
+
+
+def _description(file: Path) -> StoreFile:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=StoreFile)
+    except (FileNotFoundError, PermissionError, IsADirectoryError, msgspec.DecodeError):
+        return StoreFile()

@@ -54,6 +54,25 @@ def test_findings_become_lines_with_area_place_and_next_step(tmp_path: Path, hos
     assert {line.area for line in lines if line.level == "warning"} == {"environment"}
 
 
+def test_two_stores_that_were_given_each_others_names_are_warned_of(tmp_path: Path, host: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for disk in (one, two):
+        disk.mkdir()
+        (disk / "sectorstore.json").write_text(f'{{"ID": "7", "Name": "{disk.name}"}}')
+
+    def warned(*stores: str) -> dict[str, str]:
+        config = settings(tmp_path, "".join(f"[[attached]]\n{store}\n" for store in stores))
+        lines = machine.look(config, root=host, environ={})
+        return {line.subject: line.found for line in lines if line.level == "warning"}
+
+    assert not warned(f'name = "one"\nlocation = "{one}"', f'name = "two"\nlocation = "{two}"')
+    assert warned(f'name = "two"\nlocation = "{one}"', f'name = "one"\nlocation = "{two}"') == {
+        "attached[1].name": f'"{one}" is named "two" here and "one" in its sectorstore.json',
+        "attached[2].name": f'"{two}" is named "one" here and "two" in its sectorstore.json',
+    }
+    assert list(warned(f'location = "{one}"')) == ["attached[1].location"]
+
+
 def test_a_store_that_takes_no_file_is_a_problem_whatever_its_mode(tmp_path: Path, host: Path) -> None:
     with mounts.small_disk(tmp_path / "disk") as disk:
         mounts.fill(disk)
