@@ -202,7 +202,8 @@ unsafe fn label<const N: usize>(lanes: [&mut Lane; N], count: u32) {
             if !lanes[l].has_previous() {
                 last[l] = (TOTAL_PARENTS - 1) % BASE_DEGREE;
             }
-            for (known, node) in parents[l].iter_mut().zip(node..) {
+            // Of the last of these nodes they become known beside the first node's blocks.
+            for (known, node) in parents[l][..KNOWN - 1].iter_mut().zip(node..) {
                 for (place, parent) in known.iter_mut().enumerate() {
                     *parent = labels[l].parent(lanes[l].row(node), place);
                     bring_near(*parent);
