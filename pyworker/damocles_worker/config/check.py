@@ -58,7 +58,12 @@ def summary(path: str, findings: list[Finding], *, machine: bool) -> str:
         for level in ("error", "warning")
         for kind in ("file", "machine")
     }
-    verdict = "the worker can't start with it" if has_errors(findings) else "the worker can start with it"
+    if counts["error", "file"]:
+        verdict = "the worker can't start with it"
+    elif counts["error", "machine"]:
+        verdict = "sectors can't be sealed with it while this machine is as it is"
+    else:
+        verdict = "the worker can start with it"
     text = f"{path}: {verdict}: {_counted(counts['error', 'file'], counts['warning', 'file'])} in the file"
     if not machine:
         return f"{text}; this machine was not looked at"

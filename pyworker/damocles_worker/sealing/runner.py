@@ -70,6 +70,8 @@ class Runner:
         self.doing: Instruction | None = None
         self.since = time.monotonic()
         self._progress: tuple[int, int] | None = None
+        #: The next stage only looks again whether what it waits for has come.
+        self._looking_again = False
         #: Set while a command of the operator waits to be read.
         self._operator = operator
         #: Notices that go on by themselves, and the one that is made again and again.
@@ -236,8 +238,12 @@ class Runner:
                     return Answered(await getattr(self._manager, method)(*args))
                 case RunStage(stage, task, args):
                     await bench.settled()
-                    return Answered(await stages.run(bench, stage, task, args, self._on_progress))
-                case Sleep(seconds):
+                    log.log(logging.DEBUG if self._looking_again else logging.INFO, "%s started", stage)
+                    output = await stages.run(bench, stage, task, args, self._on_progress)
+                    self._looking_again = False
+                    return Answered(output)
+                case Sleep(seconds, kind=kind):
+                    self._looking_again = kind == "blocked"
                     await asyncio.sleep(seconds)
                     return Answered()
                 case AwaitResume():
@@ -250,6 +256,9 @@ class Runner:
 
     def _on_progress(self, done: int, total: int) -> None:
         self._progress = (done, total)
+        if self._looking_again and done and isinstance(self.doing, RunStage):
+            self._looking_again = False
+            log.info("%s goes on", self.doing.stage)
 
 
 async def _whole(commit: Coroutine[Any, Any, None]) -> None:

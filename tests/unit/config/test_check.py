@@ -44,6 +44,14 @@ def test_warnings_exit_0_and_errors_1(tmp_path: Path) -> None:
     assert f'{path}:7:1: error: attached[0].wrong: unknown key "wrong"\n    next: ' in result.output
 
 
+def test_a_machine_that_lacks_something_is_not_said_to_keep_the_worker_from_starting(tmp_path: Path) -> None:
+    path = tmp_path / "worker.toml"
+    path.write_text(MINIMAL.replace('location = "/persist"', f'location = "{tmp_path}/missing"'))
+    result = check(str(path))
+    assert result.exit_code == 1 and "start with it" not in result.output
+    assert "sectors can't be sealed with it while this machine is as it is: 0 errors" in result.output
+
+
 def test_machine_findings_are_left_out_on_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = str(VECTORS / "seed-sample.toml")

@@ -83,6 +83,35 @@ def test_a_manager_that_answers_nonsense_is_shown_with_what_it_said(
     assert shown in caplog.text
 
 
+def test_a_stage_that_waits_for_parameters_is_not_logged_each_time_it_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looked = 0
+    there = asyncio.Event()
+
+    async def tree_d(_task: Any, _args: Any, progress: Callable[[int, int], None]) -> None:
+        nonlocal looked
+        looked += 1
+        progress(0, 10)
+        if not there.is_set():
+            raise WorkerError("no parameters", next_step="Put them there", waits_for="parameters")
+        progress(1, 10)
+
+    instead_of_stages(monkeypatch, reserve_space=[2048], add_pieces=[], tree_d=tree_d)
+    bench = Bench(tmp_path / "store", Manager(allocate_sector=SECTOR, assign_ticket=hang))
+
+    async def story(thread: SealingThread) -> None:
+        await until(lambda: looked > 4)
+        assert "no parameters" in last_error(thread)
+        assert [caplog.text.count(f"tree_d {what}") for what in ("started", "goes on")] == [1, 0]
+        there.set()
+        await until(lambda: bench.manager.count("assign_ticket") == 1)
+
+    with caplog.at_level(logging.INFO):
+        run(bench, story)
+    assert [caplog.text.count(f"tree_d {what}") for what in ("started", "goes on")] == [1, 1]
+
+
 # ---- settings -----------------------------------------------------------------------------------
 
 

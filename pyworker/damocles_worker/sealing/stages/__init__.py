@@ -7,7 +7,6 @@ recreated first. Outputs are typed; large ones are checked against their digest 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,8 +14,6 @@ from damocles_worker.errors import WorkerError
 from damocles_worker.sealing.machine.task import Task
 from damocles_worker.sealing.stages import data, replica, snap, space, storing, unseal, window_post
 from damocles_worker.sealing.stages.workbench import Progress, Services, Workbench
-
-log = logging.getLogger(__name__)
 
 _STAGES: dict[str, Callable[..., Awaitable[Any]]] = {
     work.__name__: work
@@ -51,7 +48,6 @@ async def run(bench: Workbench, stage: str, task: Task, args: dict[str, Any], pr
     :raises WorkerError: with the level, cause (which names the sector) and next step of the failure. A
         sealing store that went away is waited for, and explains every other error.
     """
-    log.info("%s started", stage)
     try:
         return await _run(bench, stage, task, args, progress)
     except WorkerError as error:
