@@ -6,6 +6,7 @@ import pytest
 
 from damocles_worker.config.settings import Sealing
 from damocles_worker.errors import Level
+from damocles_worker.manager.types import OnChainState, PollResp
 from damocles_worker.sealing.machine.events import (
     AwaitResume,
     CallManager,
@@ -189,6 +190,31 @@ def test_resume_can_not_end_a_task_whose_work_is_not_done(plan: str) -> None:
         assert isinstance(world.waiting_on, AwaitResume) and world.wiped == 0
 
 
+@pytest.mark.parametrize(
+    ("plan", "method"), [("snapup", "submit_snap_up_proof"), ("rebuild", "submit_persisted_ex")]
+)
+def test_resume_can_not_end_a_task_before_the_manager_has_everything(plan: str, method: str) -> None:
+    """The proof would be gone with the data, and the deals stay reserved."""
+    refused = Failed(Failure(Level.PERMANENT, "the manager refuses", "look"))
+    world = World(plan=PLANS[plan], scripted={method: [refused]})
+    world.boot()
+    world.run()
+    assert world.machine is not None and world.machine.task.state == "Persisted"
+    assert check_resume(world.machine, "Finished") is not None
+    assert check_resume(world.machine, "Persisted") is None
+
+
+def test_a_sector_whose_proof_was_submitted_can_be_finished_by_hand() -> None:
+    """The chain has the proof, and the manager does not find its message any more."""
+    lost = PollResp(OnChainState.NOT_FOUND)
+    world = World(plan=PLANS["sealer"], scripted={"poll_proof_state": [lost]})
+    world.boot()
+    world.run()
+    world.send(Resume("Finished"))
+    world.run()
+    assert world.ended == "finished"
+
+
 def test_a_task_that_waits_to_be_finished_can_be_finished() -> None:
     refused = Failed(Failure(Level.PERMANENT, "the manager refuses", "look"))
     for plan in ("sealer", "snapup", "rebuild", "unseal"):
@@ -196,6 +222,7 @@ def test_a_task_that_waits_to_be_finished_can_be_finished() -> None:
         world.boot()
         world.run()
         assert isinstance(world.waiting_on, AwaitResume)
+        assert not world.notified, "nobody is told that what is done has failed"
         world.send(Resume("Finished"))
         world.run()
         assert world.ended == "finished", plan

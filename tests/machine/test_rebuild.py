@@ -9,15 +9,15 @@ from msgspec.structs import replace
 
 from damocles_worker.cid import commr_cid
 from damocles_worker.errors import Level
-from damocles_worker.manager.types import Cid
-from damocles_worker.sealing.machine.events import AwaitResume, Failed, Failure, Resume, RunStage
+from damocles_worker.manager.types import CommitmentCid
+from damocles_worker.sealing.machine.events import AwaitResume, Failed, Failure, Resume
 from damocles_worker.sealing.machine.step import check_resume
 from damocles_worker.sealing.plans import PLANS
 from tests.machine.world import LEGACY, PLEDGE_LEGACY, SECTOR, SYNTHETIC_2KIB, World, rebuilt, record
 
 AWAY = Failed(Failure(Level.TEMPORARY, "the manager is away", "wait", waits_for="the manager"))
 MISSING = Failed(Failure(Level.TEMPORARY, "no such method", "update it", method_missing=True))
-OTHER_COMM_R = Cid(commr_cid(bytes([8] * 32)))
+OTHER_COMM_R = CommitmentCid(commr_cid(bytes([8] * 32)))
 BROKEN = Failed(Failure(Level.PERMANENT, "broken", "mend"))
 UNKNOWN = Failed(Failure(Level.ABORT, "not found", "look", sector_unknown=True))
 
@@ -187,11 +187,45 @@ def test_a_bad_update_proof_is_made_once_more_then_named() -> None:
 def test_storing_an_update_that_is_not_made_yet_makes_it_first() -> None:
     world = World(plan=PLANS["rebuild"], upgraded=True)
     world.boot()
-    while not (isinstance(world.waiting_on, RunStage) and world.waiting_on.stage == "add_pieces"):
+    while world.journal is None or world.journal.state != "SealedChecked":
         world.send(world.answer())
-    world.scripted["check_sealed"] = [Failed(Failure(Level.PERMANENT, "broken", "mend"))]
+    world.scripted["add_pieces"] = [BROKEN]
     world.run()
     assert world.machine is not None and check_resume(world.machine, "SnapDone") is None
     world.send(Resume("SnapDone"))
     world.run()
     assert world.ended == "finished" and "snap_prove" in world.stages
+
+
+@pytest.mark.parametrize("state", ["SealedChecked", "SnapDone"])
+def test_a_replica_that_is_not_the_recorded_one_can_not_be_stored_by_resuming_behind_the_check(
+    state: str,
+) -> None:
+    recorded = record()
+    assert recorded.pre is not None
+    other = replace(recorded, pre=replace(recorded.pre, comm_r=OTHER_COMM_R))
+    world = rebuild(scripted={"find_sector": [other]})
+    paused(world)
+    assert world.machine is not None
+    refused = check_resume(world.machine, state)
+    assert refused is not None and f"state {state} can't be set" in refused
+
+
+def test_a_replica_sealed_anew_is_checked_anew() -> None:
+    world = rebuild(scripted={"persist": [BROKEN]})
+    assert world.machine is not None and check_resume(world.machine, "SnapDone") is None
+    world.scripted["check_sealed"] = [BROKEN]
+    world.send(Resume("PC1Done"))
+    world.run()
+    assert world.journal is not None and world.journal.state == "PC2Done"
+    assert check_resume(world.machine, "SnapDone") is not None
+
+
+def test_files_that_a_manager_with_a_file_system_store_misses_are_named_at_once() -> None:
+    """Such a manager answers an error, which was tried six times and then explained by nothing."""
+    error = Failed(Failure(Level.TEMPORARY, "code 1: check persisted filed: not found", "look"))
+    world = rebuild(scripted={"submit_persisted_ex": [error]})
+    failure = paused(world)
+    assert failure.level is Level.PERMANENT and not world.slept
+    assert "store-a" in failure.cause and "--state SnapDone" in failure.next_step
+    assert world.machine is not None and check_resume(world.machine, "SnapDone") is None

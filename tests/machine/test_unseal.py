@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from damocles_worker.errors import Level
 from damocles_worker.manager.types import Cid
-from damocles_worker.sealing.machine.events import AwaitResume, Failed, Failure, Resume, RunStage
+from damocles_worker.sealing.machine.events import AwaitResume, Dropped, Failed, Failure, Resume, RunStage
 from damocles_worker.sealing.plans import PLANS
 from tests.machine.world import (
     NEW_DATA,
@@ -137,3 +137,37 @@ def test_a_request_that_the_manager_does_not_know_any_more_can_be_given_up() -> 
 def test_no_destination_is_nothing_to_upload() -> None:
     world = unseal(acquire_unseal_dest=[None])
     assert world.ended == "finished" and "upload" not in world.stages
+
+
+@pytest.mark.parametrize("lost", [AWAY, NO_REQUEST])
+def test_a_piece_is_delivered_though_the_answer_to_telling_so_is_lost(lost: Failed) -> None:
+    """The manager that has been told knows of no destinations any more."""
+    gone = Failed(Failure(Level.TEMPORARY, "code 0: nil pointer dereference", "look"))
+    world = World(plan=PLANS["unseal"], scripted={"achieve_unseal_sector": [lost, NO_REQUEST]})
+    world.boot()
+    while world.stages.count("upload") < 2:
+        world.send(world.answer())
+    world.scripted["acquire_unseal_dest"] = [gone] * 20
+    world.run()
+    assert world.ended == "finished" and not world.notified
+
+
+def test_a_piece_is_still_delivered_when_another_task_has_finalised_its_sector() -> None:
+    world = World(plan=PLANS["unseal"])
+    world.boot()
+    while world.stages.count("unseal") < 1:
+        world.send(world.answer())
+    world.send(Dropped("finalised by the manager"))
+    world.run()
+    assert world.ended == "finished"
+    assert [call.args[2] for call in world.calls if call.method == "achieve_unseal_sector"] == [""]
+
+
+def test_a_requester_hears_of_a_sector_that_was_given_up_at_the_manager() -> None:
+    world = World(plan=PLANS["unseal"])
+    world.boot()
+    while world.stages.count("unseal") < 1:
+        world.send(world.answer())
+    world.send(Dropped("lost to fire", aborted=True))
+    assert world.ended == "dropped" and world.wiped == 1
+    assert "lost to fire" in world.notified[0].args[2]

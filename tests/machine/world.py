@@ -14,6 +14,7 @@ from damocles_worker.manager.types import (
     AllocatedSector,
     AllocatedSnapUpSector,
     Cid,
+    CommitmentCid,
     DealInfo,
     LegacyDeal,
     LegacyPiece,
@@ -91,11 +92,13 @@ def record(*, upgraded: bool = False) -> SectorState:
     return SectorState(
         SECTOR,
         5,
-        pre=PreCommitRecord(Cid(commr_cid(bytes(SEALED))), Cid(commd_cid(bytes(DATA))), TICKET),
+        pre=PreCommitRecord(CommitmentCid(commr_cid(bytes(SEALED))), Cid(commd_cid(bytes(DATA))), TICKET),
         upgraded=upgraded,
         upgrade_public=PUBLIC if upgraded else None,
         upgraded_info=UpgradeRecord(
-            "store-a", Cid(commr_cid(bytes(UPDATED))), Cid(commd_cid(bytes(NEW_DATA)))
+            "store-a",
+            CommitmentCid(commr_cid(bytes(UPDATED))),
+            CommitmentCid(commd_cid(bytes(NEW_DATA))),
         )
         if upgraded
         else None,

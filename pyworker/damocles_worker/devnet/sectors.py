@@ -10,6 +10,7 @@ from damocles_worker.devnet.wire import MethodError
 from damocles_worker.manager.rpc_error import SECTOR_NOT_FOUND
 from damocles_worker.manager.types import (
     Cid,
+    CommitmentCid,
     PreCommitOnChainInfo,
     PreCommitRecord,
     ReportStateReq,
@@ -112,8 +113,8 @@ class Sector:
         info = self.upgrade.info
         return UpgradeRecord(
             access_instance=info.access_instance,
-            sealed_cid=Cid(commr_cid(bytes(info.comm_r))),
-            unsealed_cid=Cid(commd_cid(bytes(info.comm_d))),
+            sealed_cid=CommitmentCid(commr_cid(bytes(info.comm_r))),
+            unsealed_cid=CommitmentCid(commd_cid(bytes(info.comm_d))),
         )
 
     def public(self) -> SectorPublicInfo:
@@ -134,7 +135,7 @@ class Sector:
             pre=None
             if submitted is None
             else PreCommitRecord(
-                comm_r=Cid(commr_cid(bytes(submitted.comm_r))),
+                comm_r=CommitmentCid(commr_cid(bytes(submitted.comm_r))),
                 comm_d=Cid(commd_cid(bytes(submitted.comm_d))),
                 ticket=submitted.ticket,
             ),

@@ -8,6 +8,8 @@ from damocles_worker.errors import Level, WorkerError
 SECTOR_NOT_FOUND = 11001
 #: JSON-RPC: the method is not registered (``WdPoSt…`` without ``--worker-prover``, for example).
 METHOD_NOT_FOUND = -32601
+#: What the manager says of an unseal request that it does not know, or has ended already.
+NO_REQUEST = "task not found"
 
 
 class RpcError(WorkerError):

@@ -13,6 +13,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct, field
 
+from damocles_worker.cid import parse_cid
+
 #: Names a type of Go where Python's does not tell: for decoders in Go's manner.
 GO_UINT64 = {"go": "uint64"}
 GO_BYTES = {"go": "[]byte"}
@@ -32,6 +34,13 @@ class Cid(Struct, frozen=True):
     text: str = field(name="/")
 
 
+class CommitmentCid(Cid, frozen=True):
+    """The CID of a commitment; another one is no readable answer."""
+
+    def __post_init__(self) -> None:
+        parse_cid(self.text)
+
+
 class SectorID(Struct, frozen=True, rename="pascal"):
     miner: U64
     number: U64
@@ -47,7 +56,8 @@ class AllocateSectorSpec(Struct, frozen=True, rename="pascal"):
 
 class AllocatedSector(Struct, frozen=True, rename="pascal"):
     id: SectorID = field(name="ID")
-    proof_type: int
+    #: A registered seal proof.
+    proof_type: Annotated[int, Meta(ge=0, le=19)]
 
 
 class AcquireDealsSpec(Struct, frozen=True, rename="pascal"):
@@ -90,7 +100,8 @@ class SectorPiece(Struct, frozen=True, rename="pascal"):
             return True
         if self.deal_info.is_builtin_market:
             return self.deal_info.deal_id == 0
-        return self.deal_info.allocation_id == 0
+        # A deal without an allocation (of data that are not verified) has data all the same.
+        return self.deal_info.allocation_id == 0 and self.deal_info.payload_size == 0
 
     @property
     def payload_size(self) -> int:
@@ -322,19 +333,19 @@ class WindowPoStOutput(Struct, frozen=True):
 
 
 class PreCommitRecord(Struct, frozen=True, rename="pascal"):
-    """The pre-commit the manager recorded; commitments as CIDs."""
+    """The pre-commit the manager recorded, of which comm_r is read; commitments as CIDs."""
 
-    comm_r: Cid
-    comm_d: Cid
-    ticket: Ticket
+    comm_r: CommitmentCid
+    comm_d: Cid | None = None
+    ticket: Ticket | None = None
 
 
 class UpgradeRecord(Struct, frozen=True, rename="pascal"):
     """The replica update the manager recorded: its new comm_r and comm_d as CIDs."""
 
     access_instance: str
-    sealed_cid: Cid = field(name="SealedCID")
-    unsealed_cid: Cid = field(name="UnsealedCID")
+    sealed_cid: CommitmentCid = field(name="SealedCID")
+    unsealed_cid: CommitmentCid = field(name="UnsealedCID")
 
 
 class SectorState(Struct, frozen=True, rename="pascal"):

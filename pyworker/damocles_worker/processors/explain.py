@@ -118,6 +118,11 @@ _KNOWN: list[tuple[re.Pattern[str], _Explain]] = [
      _advice("Remount the file system of the sealing store read-write (see dmesg), then resume")),
     (re.compile(r"os error 5\b"),
      _advice("A disk reports input/output errors: look at dmesg, then resume")),
+    (re.compile(r"os error (?:1|13)\b"),
+     _advice("This user may not use that file: look at its owner, its mode and the options of its mount,"
+             " then resume")),
+    (re.compile(r"os error (?:107|110|112|113|116)\b"),
+     _advice("The file server does not answer as it should: look at the mount and at dmesg, then resume")),
     (re.compile(r"os error 24\b"),
      _advice("Raise the limit of open files (LimitNOFILE= in the systemd unit, or ulimit -n)")),
     (re.compile(r"os error 12\b|memory allocation of \d+ bytes failed"),
@@ -128,6 +133,13 @@ _KNOWN: list[tuple[re.Pattern[str], _Explain]] = [
     (re.compile(r"memory map must have a non-zero length|failed to fill whole buffer|unexpected end of file"),
      _advice("A file is empty or cut short, mostly a parameter or parents cache file: run"
              " `damocles-worker params check`, remove the damaged file, then resume")),
+    (re.compile(r"decodes to no padded data"),
+     _advice("Another try alone won't help: compare the sector's ticket and proof type in"
+             " `damocles-manager util sealer sectors state` with those it was sealed with; if they are right,"
+             " its replica is damaged: rebuild the sector. `resume --state Aborted` gives this task up")),
+    (re.compile(r"vanilla proofs of .* don't hold"),
+     _advice("Another try alone won't help: resume with an earlier --state to encode the update again; if"
+             " that fails too, the old replica is not the one the manager speaks of: rebuild the sector")),
     (re.compile(r"previously been poisoned|PoisonError"),
      _advice("An earlier panic (see the log) left the library of this process unusable: restart the worker")),
 ]  # fmt: skip

@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from damocles_worker.manager.client import ManagerClient, RpcError
-from damocles_worker.manager.rpc_error import SECTOR_NOT_FOUND
+from damocles_worker.manager.rpc_error import NO_REQUEST, SECTOR_NOT_FOUND
 from damocles_worker.manager.types import ReportFailure, ReportStateReq, StateChange, WorkerIdentifier
 from damocles_worker.sealing.failures import failure_of
 from damocles_worker.sealing.machine.events import (
@@ -30,7 +30,7 @@ async def notify(manager: ManagerClient, notice: Notify) -> bool:
         await call(*notice.args)
     except RpcError as error:
         log.warning("the manager was not told: %s", error)
-        return error.code == SECTOR_NOT_FOUND
+        return error.code == SECTOR_NOT_FOUND or NO_REQUEST in error.cause
     return True
 
 
@@ -60,5 +60,5 @@ async def report(manager: ManagerClient, worker: WorkerIdentifier, told: Report)
             return None
         return SectorUnknown() if error.code == SECTOR_NOT_FOUND else Failed(failure_of(error))
     if answer.finalized:
-        return Dropped(answer.abort_reason or "finalised by the manager")
+        return Dropped(answer.abort_reason or "finalised by the manager", aborted=bool(answer.abort_reason))
     return SectorKnown() if told.confirm else None

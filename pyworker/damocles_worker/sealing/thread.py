@@ -281,11 +281,13 @@ class SealingThread:
         if plan.name == WITHOUT_STORE:
             # Also in a thread that has a store, where the hot file chose this plan.
             records = self._no_records
-        bench = Workbench(self._services, self._store, self._active.settings.sealing)
-        if self._store:
+        # A disk that goes away is nothing to a task that uses none.
+        store = None if plan.name == WITHOUT_STORE else self._store
+        bench = Workbench(self._services, store, self._active.settings.sealing)
+        if store:
             await asyncio.to_thread(bench.check_store)
             await asyncio.to_thread(bench.adopt_space, task)
-            self._services.adoption.settled(self.config.index)
+        self._services.adoption.settled(self.config.index)
         self._trouble = None
         machine, todo = machine_step.start(
             plan, task, self._context(), draining=self._draining, failure=self._no_work
@@ -351,7 +353,7 @@ class SealingThread:
                 if event is None:
                     assert running is not None
                     event = await self._next_event(running)
-                if self._store is not None and self._store.replaced:
+                if self._store is not None and self._store.replaced and not self._without_store():
                     # Nothing is asked for or written any more: what is there now has to be opened.
                     await asyncio.to_thread(self._store.check)
                 answered = running.done() if running is not None else command is None

@@ -92,11 +92,14 @@ def replica_bytes(sector_size: int) -> int:
     return sector_size + sector_size // 448 + _SMALL_FILES
 
 
-def plan_bytes(plan: str, sector_size: int, *, synthetic: bool, copied: bool = False) -> int:
+def plan_bytes(
+    plan: str, sector_size: int, *, synthetic: bool, copied: bool = False, layered: bool = False
+) -> int:
     """Most bytes that a sector of ``plan`` takes in a sealing store.
 
     ``copied``: the old replica of an upgrade may be brought there, where it is only linked to otherwise.
-    For unseal it is a piece as large as the sector.
+    For unseal it is a piece as large as the sector; ``layered``: and label layers, which are held in memory
+    otherwise.
     """
     match plan:
         case "snapup":
@@ -104,7 +107,8 @@ def plan_bytes(plan: str, sector_size: int, *, synthetic: bool, copied: bool = F
         case "rebuild":
             return sealing_bytes(sector_size, synthetic=synthetic) + update_bytes(sector_size)
         case "unseal":
-            return sector_size + _SMALL_FILES
+            layers = sealing_bytes(sector_size, synthetic=synthetic) if layered else 0
+            return layers + sector_size + _SMALL_FILES
         case _:
             return sealing_bytes(sector_size, synthetic=synthetic)
 

@@ -18,13 +18,24 @@ use crate::tasks::Replica;
 /// The vanilla proof (opaque bytes), or the fault in words.
 pub type Outcome = std::result::Result<Vec<u8>, String>;
 
-/// What the system says when the machine, not the replica, is short of something. The libraries pass
-/// such errors on as text, in panics too.
-const SHORTAGES: [&str; 3] = [
-    "Too many open files",
-    "Cannot allocate memory",
-    "memory allocation of",
+/// Numbers of the errors with which the system says that the machine or the way to a file, not the replica, is
+/// short of something. Input/output errors are not among them: a bad block makes one replica faulty, and must not
+/// keep the others from being proven.
+const NOT_THE_REPLICA: [u32; 12] = [
+    // Not permitted, no such device or address, out of memory, permission denied, no such device, too many open
+    // files of all and of this process.
+    1, 6, 12, 13, 19, 23, 24,
+    // Of file systems on other hosts: not connected, timed out, host down, no route, stale handle.
+    107, 110, 112, 113, 116,
 ];
+
+/// Whether a text, in which the libraries pass errors on and panic, is of one of [`NOT_THE_REPLICA`].
+fn says_nothing_of_the_replica(text: &str) -> bool {
+    let shown = |code: &u32| {
+        text.contains(&format!("(os error {code})")) || text.contains(&format!("code: {code},"))
+    };
+    text.contains("memory allocation of") || NOT_THE_REPLICA.iter().any(shown)
+}
 
 /// A replica and the leaves it is asked for.
 pub struct Challenged<'a> {
@@ -34,14 +45,14 @@ pub struct Challenged<'a> {
 }
 
 impl Challenged<'_> {
-    /// Proves the replica. An error is a shortage of the machine, about which nothing follows for
-    /// the replica.
+    /// Proves the replica. An error is one of the machine or of the way to the file, about which nothing
+    /// follows for the replica.
     pub fn prove(&self) -> Result<Outcome> {
         match guarded(|| self.vanilla_proof()) {
             Ok(proof) => Ok(Ok(proof)),
             Err(error) => {
                 let fault = one_line(&error);
-                if SHORTAGES.iter().any(|shortage| fault.contains(shortage)) {
+                if says_nothing_of_the_replica(&fault) {
                     return Err(error.context(format!("sector {}", self.replica.sector_id)));
                 }
                 Ok(Err(fault))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from damocles_worker.cid import commr_cid
 from damocles_worker.errors import Level
 from damocles_worker.manager import methods as m
 from damocles_worker.manager.answer import decode_answer
@@ -191,3 +192,29 @@ def test_any_result_is_decoded_or_an_rpc_error(name: str, result: object) -> Non
 @given(st.binary(max_size=200), st.integers(100, 599))
 def test_any_bytes_are_decoded_or_an_rpc_error(body: bytes, status: int) -> None:
     refusal(body, status=status)
+
+
+RECORD = {
+    "ID": {"Miner": 1000, "Number": 7},
+    "SectorType": 5,
+    "Pre": {"CommR": {"/": commr_cid(bytes(32))}, "CommD": None, "Ticket": None},
+}
+
+
+def test_of_a_recorded_pre_commit_only_comm_r_has_to_be_there() -> None:
+    """A rebuild whose record had no ticket paused after PC2, for a value that nothing reads."""
+    record = decode_answer(m.FIND_SECTOR, URL, 7, 200, answer(result=RECORD))
+    assert record is not None and record.pre is not None
+
+
+def test_a_recorded_commitment_that_is_none_is_named() -> None:
+    """It ended the thread, with `unexpected ValueError`, and so did every resume."""
+    error = refusal(answer(result={**RECORD, "Pre": {"CommR": {"/": "bafynonsense"}}}), method=m.FIND_SECTOR)
+    assert "bafynonsense" in error.cause and error.unreadable
+
+
+@pytest.mark.parametrize("number", [-1, 20])
+def test_a_sector_with_an_unknown_proof_type_is_refused_as_a_whole(number: int) -> None:
+    """Taken as it was, it ended the thread before the sector was written down."""
+    sector = {"ID": {"Miner": 1000, "Number": 7}, "ProofType": number}
+    assert "ProofType" in refusal(answer(result=sector), method=m.ALLOCATE_SECTOR).cause

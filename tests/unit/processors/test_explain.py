@@ -39,6 +39,10 @@ MISSING = (
         ("open: Read-only file system (os error 30)", "read-write", None),
         ("read: Input/output error (os error 5)", "dmesg", None),
         ("open: Too many open files (os error 24)", "LimitNOFILE", None),
+        ("read /nfs/p_aux: Permission denied (os error 13)", "owner, its mode", None),
+        ("open /nfs/sealed: Stale file handle (os error 116)", "file server", None),
+        ("unseal /x: node 0: decodes to no padded data, so the key isn't this sector's", "rebuild", None),
+        ("the vanilla proofs of /u over /s don't hold: comm_r_old is not", "earlier --state", None),
         ("mmap: Cannot allocate memory (os error 12)", "Not enough memory", None),
         (
             "a proof with /p/v28-x.params needs 25.0 GiB of memory, but may take 3.1 GiB (left)",

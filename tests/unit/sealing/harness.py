@@ -83,6 +83,9 @@ class _Processors:
     def is_external(self, _stage: str) -> bool:
         return False
 
+    def is_foreign(self, _stage: str) -> bool:
+        return False
+
 
 class Limits:
     """Every place is free."""

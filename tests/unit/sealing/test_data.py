@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from damocles_worker.cid import parse_cid
 from damocles_worker.errors import Level, WorkerError
+from damocles_worker.manager.types import SectorPiece
 from damocles_worker.processors.spec import ChildSpec
 from damocles_worker.sealing import stages
 from damocles_worker.stores.sealing import initialise
@@ -71,3 +74,36 @@ def test_a_stage_does_not_count_when_its_disk_was_swapped_while_it_ran(
         assert there.store.replaced and failed.value.waits_for == f"the store at {there.store.root}"
 
     at_work(tmp_path, add)
+
+
+def without_a_deal(piece: SectorPiece) -> SectorPiece:
+    """The piece as of a direct deal whose data are not verified: no deal id, no allocation."""
+    assert piece.deal_info is not None
+    return replace(
+        piece, deal_info=replace(piece.deal_info, deal_id=0, is_builtin_market=False, allocation_id=0)
+    )
+
+
+def test_a_direct_deal_without_an_allocation_gets_its_data(tmp_path: Path) -> None:
+    sector = seal(tmp_path, 1, deals=True)
+    task = task_of(sector)
+    deals = [piece if piece.is_pledge else without_a_deal(piece) for piece in sector.pieces]
+
+    async def add(there: Place) -> Any:
+        return await there.run("add_pieces", replace(task, deals=deals))
+
+    wanted = [parse_cid(piece.piece.piece_cid.text)[1] for piece in deals]
+    assert [bytes(info.commitment) for info in at_work(tmp_path, add)] == wanted
+
+
+def test_a_piece_that_was_taken_for_a_filler_is_not_blamed_on_a_file(tmp_path: Path) -> None:
+    sector = seal(tmp_path, 1, deals=True)
+    task = task_of(sector)
+    deals = [replace(piece, deal_info=None) for piece in sector.pieces]
+
+    async def add(there: Place) -> None:
+        await there.run("add_pieces", replace(task, deals=deals))
+
+    with pytest.raises(WorkerError, match="taken for a filler of zeros") as failed:
+        at_work(tmp_path, add)
+    assert "file" not in failed.value.next_step and failed.value.level is Level.PERMANENT

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from damocles_worker.errors import Level, WorkerError
 from damocles_worker.manager.rpc_error import bad_answer, refused_by_manager
 from damocles_worker.manager.types import WindowPoStOutput
+from damocles_worker.sealing import stages
 from damocles_worker.sealing.active import HOT_NEXT_STEP
 from damocles_worker.sealing.machine.events import Failure
 from damocles_worker.sealing.thread import SealingThread
@@ -295,6 +296,27 @@ def test_an_untold_failure_is_not_told_once_the_piece_is_tried_again(
         assert manager.count("achieve_unseal_sector") == told
 
     run(bench, story)
+
+
+def test_a_window_proof_does_not_wait_for_a_sealing_disk_that_it_does_not_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The finished proof was thrown away, and the job held by heartbeats until its window had closed."""
+
+    async def proof(*_: Any) -> tuple[WindowPoStOutput, str]:
+        (tmp_path / "store").rename(tmp_path / "away")
+        (tmp_path / "store").mkdir()
+        return WindowPoStOutput(["cHJvb2Y="], []), ""
+
+    monkeypatch.setitem(stages._STAGES, "window_post", proof)
+    bench = Bench(tmp_path / "store", Manager(wdpost_allocate_jobs=[[JOB]]), "wdpost")
+
+    async def story(_thread: SealingThread) -> None:
+        await until(lambda: bench.manager.count("wdpost_finish_job") == 1)
+
+    run(bench, story)
+    (told,) = [args for method, args in bench.manager.calls if method == "wdpost_finish_job"]
+    assert told[1].proofs == ["cHJvb2Y="] and not told[2]
 
 
 # ---- estimates ----------------------------------------------------------------------------------

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
+from damocles_worker.cid import commd_cid
 from damocles_worker.errors import Level, WorkerError
-from damocles_worker.manager.types import AllocatedSector
+from damocles_worker.manager.types import AllocatedSector, Cid
+from damocles_worker.processors.spec import ChildSpec
 from damocles_worker.sealing.machine.task import Task
 from damocles_worker.stores.attached import AttachedStore
 from tests.e2e.sealed import V1_1, SealedSector, seal
@@ -120,3 +123,47 @@ def test_the_store_of_an_old_replica_that_went_away_is_waited_for(
     with pytest.raises(WorkerError, match="'old' is gone") as failed:
         at_work(tmp_path, unseal)
     assert failed.value.waits_for and upgraded.text in failed.value.cause
+
+
+#: A processor of others, which leaves a layer beside the files it finds, and fails.
+LAYERS = """
+import json, pathlib, sys
+print("unseal processor ready", flush=True)
+for line in sys.stdin:
+    asked = json.loads(line)
+    cache = pathlib.Path(asked["task"]["cache_dir"])
+    found = sorted(file.name for file in cache.iterdir())
+    (cache / "sc-02-data-layer-1.dat").write_bytes(b"layer")
+    print(json.dumps({"id": asked["id"], "err_msg": f"found {found}"}), flush=True)
+"""
+
+
+def test_a_program_of_others_leaves_no_layers_in_the_persistent_store(tmp_path: Path) -> None:
+    sector = seal(tmp_path, 1, deals=True)
+    cache = tmp_path / "persist/cache" / sector.text
+    there_before = sorted(file.name for file in cache.iterdir())
+    foreign = ChildSpec("unseal", 0, bin=sys.executable, args=("-c", LAYERS))
+
+    async def unseal(there: Place) -> None:
+        with pytest.raises(WorkerError) as failed:
+            await there.run("unseal", task_of(sector))
+        assert str(there_before) in failed.value.cause
+        assert (there.store.cache_dir(sector.text) / "sc-02-data-layer-1.dat").is_file()
+
+    at_work(tmp_path, unseal, foreign)
+    assert sorted(file.name for file in cache.iterdir()) == there_before
+
+
+def test_a_piece_that_is_another_is_not_left_to_be_delivered(tmp_path: Path) -> None:
+    """`resume --state Unsealed` sent it to whoever had asked."""
+    sector = seal(tmp_path, 1, deals=True)
+
+    async def unseal(there: Place) -> None:
+        with pytest.raises(WorkerError, match="asked for is"):
+            task = task_of(sector)
+            assert task.unseal
+            other = replace(task.unseal, piece_cid=Cid(commd_cid(bytes(32))))
+            await there.run("unseal", replace(task, unseal=other))
+        assert not there.store.unsealed_piece(commd_cid(bytes(32))).exists()
+
+    at_work(tmp_path, unseal)

@@ -57,6 +57,8 @@ class Dropped:
     """The manager has finalised the sector (ReportState answered ``Finalized: true``)."""
 
     reason: str
+    #: Somebody gave the sector up at the manager; else its work is merely over.
+    aborted: bool = False
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,8 @@ class Plan:
         "`resume --state Aborted` gives the sector up: its data are removed here, and the manager releases"
         " its deals"
     )
+    #: A sector may have several of its tasks at once, so that one ends while another is under way.
+    shared: bool = False
     #: What fails for good is dropped, since waiting for the operator would help nobody.
     drops_failed: bool = False
     #: Told to the manager beside ReportState when a task stops for good.

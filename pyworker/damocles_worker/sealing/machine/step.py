@@ -83,12 +83,11 @@ def step(machine: Machine, event: Event, context: Context) -> Result:
             return _drain(replace(machine, draining=True))
         case SettingsChanged() if waits_for_work(machine):
             return _end(machine, "changed", [])
+        case Dropped(aborted=False) if machine.plan.shared:
+            # Another task of the sector has ended; whoever waits for this one still does.
+            return step(machine, SectorKnown(), context)
         case Dropped(reason) if machine.activity != "ended" and machine.task.sector:
-            finished = machine.task.state == "Finished"
-            forget = Forget(
-                "Finish" if finished else "Dropped", "finished" if finished else "dropped", reason
-            )
-            return _issue(machine, forget, context, [])
+            return _dropped(machine, reason, context)
         case Answered(value) if machine.activity in ("blocked", "retry"):
             return _advance(replace(machine, activity="busy"), context, [])
         case Answered(value) if machine.activity == "busy" and machine.move is not None:
@@ -188,6 +187,15 @@ def _issue(machine: Machine, outcome: Outcome, context: Context, out: list[Instr
             return _fail(machine, failure, context, out)
         case Forget():
             return _forget(machine, outcome, out)
+
+
+def _dropped(machine: Machine, reason: str, context: Context) -> Result:
+    if machine.task.state == "Finished":
+        return _issue(machine, Forget("Finish", "finished", reason), context, [])
+    over = Failure(
+        Level.ABORT, f"the manager has given the sector up: {reason}", "Nothing is left to do here"
+    )
+    return _issue(machine, Forget("Dropped", "dropped", reason), context, _on_stop(machine, over))
 
 
 def _forget(machine: Machine, forget: Forget, out: list[Instruction]) -> Result:
@@ -292,8 +300,9 @@ def _stop(machine: Machine, failure: Failure, out: list[Instruction]) -> Result:
     out = [*out, *_release(machine)]
     if machine.task.sector:
         out.append(Save(machine.task, "Pause", machine.task.state, machine.task.sector_text, failure.text))
-        if machine.plan.on_stop:
-            out.append(machine.plan.on_stop(machine.task, failure))
+        if machine.task.state != "Finished":
+            # What is done was told as done already.
+            out += _on_stop(machine, failure)
     return _paused(machine, failure, [*out, *_tell(machine, failure)])
 
 
@@ -302,12 +311,15 @@ def _drop(machine: Machine, failure: Failure, out: list[Instruction]) -> Result:
 
     Without a place to work in the next task would fare like this one, so none is taken.
     """
-    if machine.plan.on_stop:
-        out = [*out, machine.plan.on_stop(machine.task, failure)]
+    out = [*out, *_on_stop(machine, failure)]
     dropped, out = _forget(machine, Forget("Dropped", "dropped", failure.text), out)
     if isinstance(machine.move, Hold):
         return _paused(dropped, failure, out[:-1])
     return dropped, out
+
+
+def _on_stop(machine: Machine, failure: Failure) -> list[Instruction]:
+    return [machine.plan.on_stop(machine.task, failure)] if machine.plan.on_stop else []
 
 
 def _tell(machine: Machine, failure: Failure) -> list[Instruction]:

@@ -93,6 +93,8 @@ class Task(Struct, frozen=True):
     access_instance: str | None = None
     #: Rebuild: ``deals`` belong to the update; the sector below it is of zeros.
     upgraded: bool = False
+    #: Rebuild: comm_r of ``pc2out`` was compared with the recorded one.
+    checked: bool = False
     #: What add_pieces wrote for the update, in order.
     snap_pieces: list[PieceInfo] | None = None
     snap: SnapEncodeOutput | None = None
@@ -103,6 +105,8 @@ class Task(Struct, frozen=True):
     unseal: UnsealRange | None = None
     #: Digests of the destinations the unsealed piece has reached.
     uploaded: list[str] = []
+    #: The piece has reached all of them.
+    all_uploaded: bool = False
     #: The WindowPoSt job, then its outcome: a proof, or why there is none.
     job: WdPoStAllocatedJob | None = None
     window_proof: WindowPoStOutput | None = None

@@ -128,13 +128,14 @@ def never(_task: Task) -> bool:
     return False
 
 
-def endings(*done: str) -> dict[str, State]:
+def endings(submitted_in: str = "") -> dict[str, State]:
     """The two states in which the manager's own sectors end.
 
-    Finishing removes the data of the sector, so all of ``done`` has to be in the record.
+    Finishing removes the data of the sector, so ``resume --state`` may set it only where the manager has
+    all of them: in the state ``submitted_in``.
     """
     return {
-        "Finished": State("-", finish, ("sector", *done)),
+        "Finished": State("-", finish, ("sector",), settable=lambda task: task.state == submitted_in),
         "Aborted": State("-", abort, ("sector",)),
     }
 

@@ -31,7 +31,7 @@ from damocles_worker.sealing.machine.plan import (
 )
 from damocles_worker.sealing.machine.task import Task
 from damocles_worker.sealing.plans import recorded, replica, updating
-from damocles_worker.sealing.plans.common import allocate, failure, finish, holding
+from damocles_worker.sealing.plans.common import allocate, failure, finish, holding, never
 from damocles_worker.sealing.plans.storing import persist, submit_persisted
 
 #: For the operator: what giving a task up does.
@@ -109,7 +109,9 @@ def _checked(task: Task, recorded_comm_r: bytes | None, why: str) -> Outcome:
     warning = verdict
     return Compute(
         "check_sealed",
-        then=lambda task, _, __: Change("CheckSealed", task, "SealedChecked", warning, bool(warning)),
+        then=lambda task, _, __: Change(
+            "CheckSealed", replace(task, checked=True), "SealedChecked", warning, bool(warning)
+        ),
     )
 
 
@@ -160,6 +162,11 @@ def _give_up(task: Task, _context: Context) -> Outcome:
     )
 
 
+def _is_checked(task: Task) -> bool:
+    """What has another comm_r than the recorded one must not take the place of what is stored."""
+    return task.checked
+
+
 _PIECES = ("sector", "ticket", "deals", "pieces")
 _SEALED = (*_PIECES, "pc2out")
 _SNAP = (*_SEALED, "public", "snap_pieces")
@@ -174,13 +181,20 @@ REBUILD = Plan(
         "PC1Done": State("PC2", replica.pc2(("BuildTreeD", "TreeDBuilt")), (*_PIECES, "pc1out")),
         "SyntheticPoRepNeeded": State("SyntheticPoRep", replica.synthetic_proofs, _SEALED),
         "PC2Done": State("C1", holding("c1", _check_sealed), _SEALED),
-        "SealedChecked": State("PrepareForSnapup", _begin_update, _SEALED),
-        "SnapPieceAdded": State("TreeD", updating.tree_d("SnapTreeDBuilt"), _SNAP),
-        "SnapTreeDBuilt": State("SnapEncode", holding("snap_encode", updating.encode), _SNAP),
-        "SnapEncoded": State("SnapProve", holding("snap_prove", _prove_update), (*_SNAP, "snap")),
-        "SnapDone": State("PersistFiles", _persist, _SEALED),
-        "Persisted": State("SubmitPersisted", submit_persisted("Finished"), (*_SEALED, "persist_instance")),
-        "Finished": State("-", finish, ("sector", "persist_instance")),
+        "SealedChecked": State("PrepareForSnapup", _begin_update, _SEALED, _is_checked),
+        "SnapPieceAdded": State("TreeD", updating.tree_d("SnapTreeDBuilt"), _SNAP, _is_checked),
+        "SnapTreeDBuilt": State("SnapEncode", holding("snap_encode", updating.encode), _SNAP, _is_checked),
+        "SnapEncoded": State(
+            "SnapProve", holding("snap_prove", _prove_update), (*_SNAP, "snap"), _is_checked
+        ),
+        "SnapDone": State("PersistFiles", _persist, _SEALED, _is_checked),
+        "Persisted": State(
+            "SubmitPersisted",
+            submit_persisted("Finished", "SnapDone"),
+            (*_SEALED, "persist_instance"),
+            _is_checked,
+        ),
+        "Finished": State("-", finish, ("sector",), settable=never),
         "Aborted": State("-", _give_up, ("sector",)),
     },
     live=True,

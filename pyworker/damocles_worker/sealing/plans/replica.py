@@ -60,7 +60,7 @@ def pc2(labelled_anew: tuple[str, str]) -> StateMove:
             event, state = labelled_anew
             anew = Change(event, replace(task, pc1out=None), state, out.cause, warning=True)
             return made_again(anew, context)
-        encoded = replace(task, pc2out=out, damaged=0)
+        encoded = replace(task, pc2out=out, checked=False, damaged=0)
         if sectors.is_synthetic(task.sector.proof_type):
             return Change("PC2NeedSyntheticProof", encoded, "SyntheticPoRepNeeded")
         return Change("PC2", encoded, "PC2Done")

@@ -260,14 +260,16 @@ SEALER = Plan(
         "PCSubmitted": State("WaitPCLanded", _poll_pre_commit, _SEALED),
         "PCLanded": State("PersistFiles", persist("Persisted"), _SEALED),
         "Persisted": State(
-            "SubmitPersisted", submit_persisted("PersistanceSubmitted"), (*_SEALED, "persist_instance")
+            "SubmitPersisted",
+            submit_persisted("PersistanceSubmitted", "PCLanded"),
+            (*_SEALED, "persist_instance"),
         ),
         "PersistanceSubmitted": State("WaitSeed", _wait_seed, (*_SEALED, "persist_instance")),
         "SeedAssigned": State("C1", _c1, (*_SEALED, "seed")),
         "C1Done": State("C2", _c2, (*_SEALED, "seed", "c1out")),
         "C2Done": State("SubmitProof", _submit_proof, (*_SEALED, "seed", "proof")),
         "ProofSubmitted": State("WaitProofLanded", _poll_proof, (*_SEALED, "proof")),
-        **endings("proof", "persist_instance"),
+        **endings("ProofSubmitted"),
     },
 )
 

@@ -40,7 +40,7 @@ from damocles_worker.sealing.plans.common import (
     failure,
     submission_refused,
 )
-from damocles_worker.sealing.plans.storing import persist
+from damocles_worker.sealing.plans.storing import FILES_MISSED, persist
 
 #: The stage whose place is held while the new data are encoded.
 ENCODE = "snap_encode"
@@ -50,8 +50,6 @@ STORE_AGAIN_DELAY = 30.0
 STORE_AGAIN = 3
 #: What the manager says while it works on an earlier submission of the same proof.
 _UNDER_WAY = "duplicate commit job"
-#: What a manager with a file-system store says in place of FilesMissed.
-_FILES_MISSED = "check persisted file"
 
 
 def _spec(sector: AllocateSectorSpec, policy: Sealing) -> AllocateSnapUpSpec:
@@ -125,7 +123,7 @@ def _not_submitted(task: Task, problem: Failure, _context: Context) -> Outcome:
     if _UNDER_WAY in problem.cause:
         # The answer to an earlier call was lost; nobody else submits for this sector.
         return Change("Finish", task, "Finished", "the manager had taken the proof already")
-    if _FILES_MISSED in problem.cause:
+    if FILES_MISSED in problem.cause:
         return _store_again(task, problem.cause)
     return Fail(problem)
 
@@ -158,7 +156,7 @@ SNAPUP = Plan(
         "SnapEncoded": State("SnapProve", updating.prove("SnapProved"), (*_STAGED, "snap")),
         "SnapProved": State("PersistFiles", updating.verified(persist("Persisted")), _PROVED),
         "Persisted": State("SubmitSnapupProof", _submit, (*_PROVED, "persist_instance")),
-        **endings("snap_proof", "persist_instance"),
+        **endings(),
     },
     giving_up=(
         "`resume --state Aborted` gives the upgrade up: its data are removed here, the manager releases its"

@@ -9,9 +9,12 @@ from msgspec.structs import replace
 from damocles_worker import sectors
 from damocles_worker.errors import Level
 from damocles_worker.sealing.machine.events import Failure
-from damocles_worker.sealing.machine.plan import Ask, Change, Compute, Context, Outcome, Wait
+from damocles_worker.sealing.machine.plan import Ask, Change, Compute, Context, Fail, Outcome, Wait
 from damocles_worker.sealing.machine.task import Task
 from damocles_worker.sealing.plans.common import StateMove, failure
+
+#: What a manager with a file-system store says in an error when files are missing.
+FILES_MISSED = "check persisted file"
 
 
 def reserve_size(sector_size: int) -> int:
@@ -72,24 +75,34 @@ def _no_room(context: Context) -> Wait:
     return Wait(pause, f"waiting for the manager to reserve space in one of: {names}", trouble=trouble)
 
 
-def submit_persisted(next_state: str) -> StateMove:
-    """Say where the files are; the manager looks whether all of them are there."""
+def submit_persisted(next_state: str, stored_in: str) -> StateMove:
+    """Say where the files are; the manager looks whether all of them are there.
+
+    ``stored_in``: the state in which they are stored.
+    """
 
     def move(task: Task, _context: Context) -> Outcome:
         assert task.sector is not None
         return Ask(
-            "submit_persisted_ex", (task.sector.id, task.persist_instance, is_update(task)), then=answered
+            "submit_persisted_ex",
+            (task.sector.id, task.persist_instance, is_update(task)),
+            then=answered,
+            on_failure=refused,
         )
 
     def answered(task: Task, found: Any, _context: Context) -> Outcome:
-        if found:
-            return Change("SubmitPersistance", task, next_state)
+        return Change("SubmitPersistance", task, next_state) if found else missed(task, "")
+
+    def refused(task: Task, problem: Failure, _context: Context) -> Outcome:
+        return missed(task, f": {problem.cause}") if FILES_MISSED in problem.cause else Fail(problem)
+
+    def missed(task: Task, said: str) -> Fail:
         return failure(
             Level.PERMANENT,
             f"the manager does not find the files of sector {task.sector_text} in store"
-            f" {task.persist_instance}",
-            "Check that the store is mounted on the manager's host, then resume with an earlier --state to"
-            " store them again",
+            f" {task.persist_instance}{said}",
+            "Check that the store is mounted on the manager's host at the same place, then resume, or resume"
+            f" with --state {stored_in} to store them again",
         )
 
     return move

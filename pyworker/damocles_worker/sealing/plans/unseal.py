@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from damocles_worker import sectors
 from damocles_worker.cid import parse_cid
 from damocles_worker.errors import Level
+from damocles_worker.manager.rpc_error import NO_REQUEST
 from damocles_worker.manager.types import SectorState, SectorUnsealInfo
 from damocles_worker.sealing.machine.events import Failure, Notify
 from damocles_worker.sealing.machine.plan import (
@@ -37,9 +38,6 @@ GIVING_UP = (
     "`resume --state Aborted` gives this task up: the requester is told, the sector stays as it is, and the"
     " piece has to be asked for again"
 )
-
-#: What the manager says of a request that it does not know, or has ended already.
-_NO_REQUEST = "task not found"
 
 
 def _accept(task: Task, info: SectorUnsealInfo) -> Outcome:
@@ -119,26 +117,40 @@ def destination_digest(url: str) -> str:
 
 
 def _upload(task: Task, context: Context) -> Outcome:
-    """One destination after the other; each that was reached is in the journal."""
+    """One destination after the other; each that was reached is in the journal, and that all were.
+
+    A manager that has been told of it knows of no destinations any more, should its answer be lost.
+    """
     assert task.sector and task.unseal
     sector, piece = task.sector.id, task.unseal.piece_cid
+    achieved = Ask("achieve_unseal_sector", (sector, piece, ""), then=_delivered, on_failure=_over_already)
+    if task.all_uploaded:
+        return achieved
 
     def with_destinations(task: Task, urls: Any, _context: Context) -> Outcome:
         left = [url for url in urls or () if destination_digest(url) not in task.uploaded]
         if not left:
-            return Ask("achieve_unseal_sector", (sector, piece, ""), then=delivered)
+            return achieved
         url = left[0]
 
         def reached(task: Task, _answer: Any, _context: Context) -> Outcome:
-            reached_now = replace(task, uploaded=[*task.uploaded, destination_digest(url)])
+            reached_now = replace(
+                task, uploaded=[*task.uploaded, destination_digest(url)], all_uploaded=len(left) == 1
+            )
             return Change("UploadPiece", reached_now, "Unsealed", urlsplit(url)._replace(query="").geturl())
 
         return Compute("upload", then=reached, args={"url": url}, cut_by_pause=True)
 
-    def delivered(task: Task, _answer: Any, _context: Context) -> Outcome:
-        return Change("UploadPieceDone", task, "Finished")
-
     return Ask("acquire_unseal_dest", (sector, piece), then=with_destinations)
+
+
+def _delivered(task: Task, _answer: Any, _context: Context) -> Outcome:
+    return Change("UploadPieceDone", task, "Finished")
+
+
+def _over_already(task: Task, problem: Failure, context: Context) -> Outcome:
+    """The answer to an earlier call was lost: whoever waited has the piece."""
+    return _delivered(task, None, context) if NO_REQUEST in problem.cause else Fail(problem)
 
 
 def _give_up(task: Task, _context: Context) -> Outcome:
@@ -154,7 +166,7 @@ def _give_up(task: Task, _context: Context) -> Outcome:
         return over if problem.sector_unknown else Fail(problem)
 
     def not_told(task: Task, problem: Failure, context: Context) -> Outcome:
-        nobody_waits = problem.sector_unknown or _NO_REQUEST in problem.cause
+        nobody_waits = problem.sector_unknown or NO_REQUEST in problem.cause
         return told(task, None, context) if nobody_waits else Fail(problem)
 
     piece = task.unseal.piece_cid
@@ -178,6 +190,7 @@ UNSEAL = Plan(
         "Aborted": State("-", _give_up, ("sector", "unseal")),
     },
     live=True,
+    shared=True,
     giving_up=GIVING_UP,
     on_stop=_tell_requester,
 )

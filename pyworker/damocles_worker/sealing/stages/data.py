@@ -83,6 +83,14 @@ async def _files(bench: Workbench, wanted: Sequence[WantedPiece | None]) -> Asyn
 def _check_commitment(task: Task, piece_cid: str, file: PieceFile, commitment: bytes) -> None:
     """A piece that is not what the deal says must not reach tree_d: the sector would be rejected."""
     computed = cid.commd_cid(commitment)
+    if computed != piece_cid and file == "pledge":
+        raise WorkerError(
+            f"piece {piece_cid} of sector {task.sector_text} has no deal at the manager, and was taken for a"
+            f" filler of zeros, which is piece {computed}",
+            next_step="Compare the deals in `damocles-manager util sealer sectors state` with the market's;"
+            " `resume --state Aborted` gives the sector up",
+            level=Level.PERMANENT,
+        )
     if computed != piece_cid:
         place = file.get("local") if isinstance(file, dict) else None
         raise WorkerError(

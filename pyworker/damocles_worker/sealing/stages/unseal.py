@@ -1,12 +1,14 @@
 """Stages that decode a piece: from a sector as it was first sealed, or from its replica update.
 
 Attached stores are only read. What is computed on the way (label layers, the key of an update) stays in
-memory: two sectors of it while the layers are computed, one while the piece is decoded.
+memory: two sectors of it while the layers are computed, one while the piece is decoded. A program of others
+writes its layers into the sealing store.
 """
 
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 
 from damocles_worker import _native, cid, sectors
@@ -36,7 +38,7 @@ async def unseal(bench: Workbench, task: Task, progress: Progress, *, proof_type
         sector_id=task.sector.id.number,
         comm_d=wanted.comm_d,
         ticket=list(task.ticket.randomness()),
-        cache_dir=str(attached.cache_dir(sector)),
+        cache_dir=str(await asyncio.to_thread(_cache_dir, bench, attached, sector)),
         sealed_file=str(attached.sealed(sector)),
         unsealed_output=str(await asyncio.to_thread(_output, bench, task)),
         offset=wanted.offset,
@@ -48,6 +50,7 @@ async def unseal(bench: Workbench, task: Task, progress: Progress, *, proof_type
         await asyncio.to_thread(attached.check)
         error.cause += _other_type(task, proof_type)
         raise
+    await asyncio.to_thread(shutil.rmtree, bench.store.cache_dir(sector), ignore_errors=True)
     await _check_piece(bench, task, proof_type)
 
 
@@ -100,6 +103,22 @@ def _output(bench: Workbench, task: Task) -> Path:
     output = bench.store.unsealed_piece(task.unseal.piece_cid.text)
     make_directories(output.parent)
     return output
+
+
+def _cache_dir(bench: Workbench, attached: AttachedStore, sector: str) -> Path:
+    """Where the processor finds the sector's small files, and may leave others.
+
+    The proofs library leaves eleven sectors of label layers there.
+    """
+    theirs = attached.cache_dir(sector)
+    if not bench.services.processors.is_foreign("unseal"):
+        return theirs
+    ours = bench.store.cache_dir(sector)
+    shutil.rmtree(ours, ignore_errors=True)
+    make_directories(ours)
+    for file in theirs.iterdir():
+        (ours / file.name).symlink_to(file)
+    return ours
 
 
 def _sealed_as(task: Task, recorded: int | None) -> int:
@@ -155,6 +174,8 @@ async def _check_piece(bench: Workbench, task: Task, proof_type: int | None) -> 
     )
     found = cid.commd_cid(commitment)
     if found != wanted.piece_cid.text:
+        # It must not be there for `resume --state Unsealed` to deliver.
+        await asyncio.to_thread(_output(bench, task).unlink)
         sealed_as = sectors.proof_name(_sealed_as(task, proof_type))
         raise WorkerError(
             f"bytes {wanted.offset} to {wanted.offset + wanted.size} of sector {task.sector_text} are the"

@@ -111,10 +111,17 @@ class Workbench:
     def needed_bytes(self, plan: str, sector_size: int, *, synthetic: bool) -> int:
         """Most bytes that a sector of ``plan`` takes in the thread's store.
 
-        A transfer processor need not link to an old replica, and copies it where it is told not to.
+        A transfer processor need not link to an old replica, and copies it where it is told not to. A program
+        of others writes label layers to unseal.
         """
-        copied = self.services.processors.is_external("transfer")
-        return space.plan_bytes(plan, sector_size, synthetic=synthetic, copied=copied)
+        processors = self.services.processors
+        return space.plan_bytes(
+            plan,
+            sector_size,
+            synthetic=synthetic,
+            copied=processors.is_external("transfer"),
+            layered=processors.is_foreign("unseal"),
+        )
 
     def adopt_space(self, task: Task) -> None:
         """Count what the task's sector needs, less what is written, whatever else was reserved since."""

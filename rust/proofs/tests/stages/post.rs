@@ -1,6 +1,7 @@
 //! Proofs of spacetime over 2 KiB sectors, and the faults that need no parameters.
 
 use std::fs;
+use std::os::unix::net::UnixListener;
 
 use crate::parameters::run_with_parameters;
 use crate::sector::{Sector, PROVER_ID};
@@ -42,6 +43,21 @@ fn task(proof_type: RegisteredPoStProof, replicas: &[&Replica]) -> PoSt {
 
 fn window_error(task: &PoSt) -> String {
     one_line(&proofs::window_post(task, &mut Control::none()).unwrap_err())
+}
+
+/// A wrong mode on a network mount had a whole partition declared faulty.
+#[test]
+fn a_file_that_this_machine_can_not_open_is_an_error_and_no_fault() {
+    let (sector, replica) = replica(1);
+    let aux = sector.cache().join("p_aux");
+    fs::remove_file(&aux).unwrap();
+    // A socket can't be opened by root either, who may read everything.
+    let _socket = UnixListener::bind(&aux).unwrap();
+    let error = window_error(&task(StackedDrgWindow2KiBV1_2, &[&replica]));
+    assert!(
+        error.contains("sector 1") && error.contains("p_aux") && error.contains("os error 6"),
+        "{error}"
+    );
 }
 
 #[test]
