@@ -18,6 +18,7 @@ from damocles_worker.control.client import call
 from damocles_worker.demo import processes
 from damocles_worker.errors import UsageError
 from damocles_worker.journal import HistoryRow, read_history
+from tests.e2e.points import Kill
 
 #: A C2 of 2 KiB is up to 70 CPU seconds; these machines have two cores and other work.
 SECTOR_TIMEOUT = 600.0
@@ -75,6 +76,8 @@ class Cluster:
     worker: subprocess.Popen[bytes] | None = None
     port: int = 0
     lives: int = 0
+    #: The lives that ended at a write.
+    kills: list[Kill] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
     #: How the worker and the devnet are started, where that is another program than this one.
     program: Sequence[str | Path] = ()

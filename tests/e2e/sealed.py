@@ -113,11 +113,23 @@ def seal(
     return sector
 
 
-def _upgrade(sector: SealedSector, work: Path, data: Path) -> None:
+def upgrade(root: Path, sector: SealedSector, seed: str) -> dict[str, bytes]:
+    """Upgrade a sector in ``root/persist`` with the deals of ``seed``; the files it ought to get there."""
+    work, persist, out = root / "upgrade", root / "persist", root / "upgraded"
+    work.mkdir()
+    shutil.copy(persist / "sealed" / sector.text, work / "sealed")
+    shutil.copytree(persist / "cache" / sector.text, work / "cache")
+    _upgrade(sector, work, root / "pieces", seed)
+    out.mkdir()
+    _store(out, "update", "update-cache", sector.text, work / "update", work / "update-cache")
+    return files(out)
+
+
+def _upgrade(sector: SealedSector, work: Path, data: Path, seed: str = "update") -> None:
     staged, cache = work / "update-staged", work / "update-cache"
     cache.mkdir()
     size = sectors.sector_size(sector.proof_type)
-    sector.update_pieces = _deals(sector.number, size, data, "update")
+    sector.update_pieces = _deals(sector.number, size, data, seed)
     infos = _stage(sector.update_pieces, data, staged, cache, sector.proof_type)
     task = SnapEncodeTask(
         sectors.update_proof_name(sector.proof_type),

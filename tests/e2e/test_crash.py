@@ -17,7 +17,9 @@ def live_until(running: Cluster, commit: int, moment: str) -> str:
         lambda: marker.exists() and marker.read_text().endswith("\n"), SECTOR_TIMEOUT, "the failpoint"
     )
     running.kill()
-    return marker.read_text().strip()
+    point = marker.read_text().strip()
+    running.kills.append(points.Kill(point, moment, len(running.history())))
+    return point
 
 
 def _let_it_finish(running: Cluster, writes: int) -> None:
@@ -40,7 +42,7 @@ def test_killed_right_after_every_write(logged: Path, undisturbed: Undisturbed) 
         assert [f"{row.event} {row.state}" for row in running.history()] == expected
         assert commitments(running) == undisturbed.commitments
         assert running.log.count(C2_STARTED) == 1
-        points.report("sealer", "right after", killed, running.history())
+        points.report("sealer", "right after", running.kills, running.history())
 
 
 def test_killed_right_before_every_write(logged: Path, undisturbed: Undisturbed) -> None:
@@ -55,7 +57,7 @@ def test_killed_right_before_every_write(logged: Path, undisturbed: Undisturbed)
         assert killed == expected[1:]
         assert [f"{row.event} {row.state}" for row in running.history()] == expected
         assert commitments(running) == undisturbed.commitments
-        points.report("sealer", "right before", killed, running.history())
+        points.report("sealer", "right before", running.kills, running.history())
 
 
 def test_a_synthetic_sector_killed_around_every_write_up_to_its_pre_commit(tmp_path: Path) -> None:
@@ -76,9 +78,12 @@ def _synthetic(root: Path, kill: bool) -> tuple[str, str]:
                 assert killed[-1] == before
             assert "SyntheticPoRep PC2Done" in killed, killed
             assert [f"{row.event} {row.state}" for row in running.history()] == killed
-            points.report("synthetic sealer", "right before and after", killed, running.history())
         running.start_worker()
         running.wait(lambda: running.sector().get("comm_r"), what="the pre-commit")
+        if kill:
+            running.wait(lambda: len(running.history()) > len(killed), what="the next write")
+            moment = "right before and after"
+            points.report("synthetic sealer", moment, running.kills, running.history())
         return commitments(running)
 
 

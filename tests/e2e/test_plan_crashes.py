@@ -9,17 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from damocles_worker.journal import HistoryRow
 from tests.e2e import points as crash_points
 from tests.e2e.cluster import SECTOR_TIMEOUT, SNAP_STARTED, Cluster, children, cluster
-from tests.e2e.sealed import SealedSector, files, remove, seal
+from tests.e2e.sealed import SealedSector, files, remove, seal, upgrade
 from tests.e2e.test_crash import live_until
 from tests.e2e.test_plans import deal, options, whole_piece
-
-
-def _is_over(rows: list[HistoryRow]) -> bool:
-    """The last write of a task removes its record: it is the second one of the last state."""
-    return len(rows) > 1 and rows[-1].state == rows[-2].state == "Finished"
 
 
 def _kill_at_every_write(running: Cluster, order: Callable[[], None]) -> list[str]:
@@ -30,12 +24,11 @@ def _kill_at_every_write(running: Cluster, order: Callable[[], None]) -> list[st
     order()
     points = [live_until(running, 1, "after")]
     assert points == [before]
-    while not _is_over(running.history()):
+    while not crash_points.is_over(running.history()):
         before = live_until(running, 1, "before")
         points.append(live_until(running, 1, "after"))
         assert points[-1] == before
     assert [f"{row.event} {row.state}" for row in running.history()] == points
-    crash_points.report(running.plan, "right before and after", points, running.history())
     return points
 
 
@@ -43,6 +36,7 @@ def _let_it_finish(running: Cluster) -> None:
     running.start_worker()
     running.wait(lambda: running.threads() and not any((running.store / "data").iterdir()))
     assert running.terminate() == 0
+    crash_points.report(running.plan, "right before and after", running.kills, running.history())
 
 
 def _expect(points: list[str], *events: str) -> None:
@@ -89,17 +83,16 @@ def test_snapup_through_external_processors(logged: Path) -> None:
             "Finish", "Finish",
         )  # fmt: skip
         _let_it_finish(running)
-        upgrade = running.sector()["upgrade"]
-        assert upgrade["proof_verified"] and upgrade["landed"]
+        landed = running.sector()["upgrade"]
+        assert landed["proof_verified"] and landed["landed"]
         assert running.log.count(SNAP_STARTED) == 2
         after = files(running.persist)
         assert {name: after[name] for name in before} == before, "the old replica is only read"
-        assert sorted(after.keys() - before.keys()) == [
-            "update-cache/s-t010000-1/p_aux",
-            "update-cache/s-t010000-1/sc-02-data-tree-r-last.dat",
-            "update-cache/s-t010000-1/t_aux",
-            "update/s-t010000-1",
-        ]
+        # The devnet's deals follow from its own seed.
+        expected = upgrade(logged, sector, "devnet upgrade")
+        assert sector.update is not None and landed["comm_r"] == bytes(sector.update.comm_r_new).hex()
+        assert {name: content for name, content in after.items() if name not in before} == expected
+        assert len(expected) == 4, "the update, its p_aux, its t_aux and its tree_r_last"
         assert running.children_left() == [], "they end with a daemon that is killed"
 
 

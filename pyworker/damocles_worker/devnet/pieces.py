@@ -21,12 +21,16 @@ _CHUNK = 1 << 18
 
 
 class PieceServer:
-    """``/piecestore/<cid>`` as the manager serves it and ``/resource`` as the market does."""
+    """``/piecestore/<cid>`` as the manager serves it and ``/resource`` as the market does.
 
-    def __init__(self, options: Options, data_dir: Path, faults: Faults, proofs: Proofs) -> None:
+    The CID of each piece that was uploaded whole is appended to ``uploaded``.
+    """
+
+    def __init__(
+        self, options: Options, data_dir: Path, faults: Faults, proofs: Proofs, uploaded: list[str]
+    ) -> None:
         self._proofs = proofs
-        #: CIDs of the pieces that were uploaded, each checked.
-        self.uploaded: list[str] = []
+        self._uploaded = uploaded
         self._redirect = options.piece_redirect
         self._token = options.piece_token
         self._data_dir = data_dir
@@ -104,7 +108,7 @@ class PieceServer:
             partial.unlink()
             return web.Response(status=400, text=f"these bytes are the piece {found}")
         partial.rename(self._data_dir / f"{cid}.uploaded")
-        self.uploaded.append(cid)
+        self._uploaded.append(cid)
         return web.Response()
 
 

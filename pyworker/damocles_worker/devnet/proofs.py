@@ -24,5 +24,11 @@ class Proofs(Protocol):
     def verify_snap(self, task: bytes) -> bool:
         """Whether the proof of a replica update holds; ``task`` is a ``VerifySnapTask`` as JSON."""
 
+    def window_post(self, task: bytes) -> bytes:
+        """The faults among replicas, or their proof: a ``WindowPoStOutput`` of a ``WindowPoStTask``, as JSON.
+
+        ``StageError`` when that can't be decided (too many open files, say).
+        """
+
     def verify_window_post(self, task: bytes) -> bool:
         """Whether a window proof holds; ``task`` is a ``VerifyPoStTask`` as JSON."""

@@ -87,10 +87,12 @@ class Devnet:
         self._calls: Counter[str] = Counter()
         self._runner: web.AppRunner | None = None
         self._temporary: Path | None = None
-        self._stores = Stores(options.stores, self.book, say)
+        self._stores = Stores(options.stores, self.book, proofs, say)
         self._reports = Reports(self.book, self._stores, say)
         self.rebuilds = Rebuilds(say)
-        self.unseals = Unseals(self._stores, proofs, say)
+        #: CIDs of the pieces that were uploaded, each checked.
+        self._uploaded: list[str] = []
+        self.unseals = Unseals(self._stores, proofs, self._uploaded, say)
         self.window_posts = WindowPoSts(options, self.book, proofs, say)
         self._served: dict[str, Served] = {}
 
@@ -104,8 +106,7 @@ class Devnet:
         served += self.window_posts.served()
         served.append(Served(VERSION, _version))
         self._served = {entry.method.wire_name: entry for entry in served}
-        pieces = PieceServer(self._options, data_dir, self.faults, self._proofs)
-        self._pieces = pieces
+        pieces = PieceServer(self._options, data_dir, self.faults, self._proofs, self._uploaded)
         runner = web.AppRunner(self._application(pieces), access_log=None, shutdown_timeout=1.0)
         self._runner = runner
         await runner.setup()
@@ -144,7 +145,7 @@ class Devnet:
             "sectors": [sector.summary() for sector in self.book.all()],
             "workers": self._reports.workers,
             "unseals": self.unseals.summary(),
-            "uploaded": self._pieces.uploaded,
+            "uploaded": self._uploaded,
             "jobs": [job.summary() for job in self.window_posts.jobs.values()],
             "calls": dict(self._calls),
         }

@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from damocles_worker.devnet import replicas
+from damocles_worker.devnet.proofs import Proofs
 from damocles_worker.devnet.sectors import Sector, SectorBook
 from damocles_worker.devnet.wire import MethodError, Served
 from damocles_worker.manager import methods as m
@@ -23,10 +25,11 @@ class Stores:
     """Serves the store methods. With no store given, any name is one, of unlimited room."""
 
     def __init__(
-        self, known: Mapping[str, Path | None], book: SectorBook, say: Callable[[str], None]
+        self, known: Mapping[str, Path | None], book: SectorBook, proofs: Proofs, say: Callable[[str], None]
     ) -> None:
         self._known = known
         self._book = book
+        self._proofs = proofs
         self._say = say
         #: Store name → sector → bytes.
         self._reserved: dict[str, dict[t.SectorID, int]] = defaultdict(dict)
@@ -75,17 +78,35 @@ class Stores:
         sector = self._book.online(sector_id)
         if self._known and instance not in self._known:
             raise MethodError(f"store instance {instance!r} not found")
-        root = self._known.get(instance)
-        if root is not None:
-            size = sector_size(sector.proof_type)
-            missing = await asyncio.to_thread(_first_missing, root, str(sector_id), size, upgrade)
-            if missing is not None:
-                raise missing_file(missing)
-            await self._compare_with_first(sector, instance, upgrade)
+        update = None if sector.upgrade is None else sector.upgrade.info
+        submitted = update if upgrade else sector.pre_commit
+        await self._check_files(sector, instance, upgrade, None if submitted is None else submitted.comm_r)
         if not upgrade or sector.persisted_in is None:
             sector.persisted_in = instance
         self._say(f"{sector_id} persisted in store {instance}")
         return True
+
+    async def _check_files(
+        self, sector: Sector, instance: str, upgrade: bool, comm_r: t.Commitment | None
+    ) -> None:
+        """Files in view are all there, those of ``comm_r`` if one was submitted, and the first ones."""
+        root = self._known.get(instance)
+        if root is None:
+            return
+        size = sector_size(sector.proof_type)
+        missing = await asyncio.to_thread(_first_missing, root, str(sector.id), size, upgrade)
+        if missing is not None:
+            raise missing_file(missing)
+        if comm_r is not None:
+            replica, cache = _places(root, str(sector.id), upgrade)
+            good = await asyncio.to_thread(
+                replicas.is_of, self._proofs, sector.id, size, replica, cache, comm_r
+            )
+            if not good:
+                raise MethodError(
+                    f"{replica} and the files in {cache} are not those of comm_r {bytes(comm_r).hex()}"
+                )
+        await self._compare_with_first(sector, instance, upgrade)
 
     async def _compare_with_first(self, sector: Sector, instance: str, upgrade: bool) -> None:
         """A replica that was stored before has to be the same, byte for byte."""
@@ -103,17 +124,11 @@ class Stores:
         path = None if root is None else root / kind / str(sector_id)
         return None if path is None or not path.is_file() else await asyncio.to_thread(_sha256, path)
 
-    async def check_update(self, sector: Sector, instance: str) -> None:
-        """Raise the manager's error when files of an update are missing in ``instance``."""
-        root = self._known.get(instance)
+    async def check_update(self, sector: Sector, instance: str, comm_r: t.Commitment) -> None:
+        """Raise an error when files of an update are missing in ``instance``, or not those of ``comm_r``."""
         if self._known and instance not in self._known:
             raise MethodError(f"store instance {instance!r} not found")
-        if root is not None:
-            size = sector_size(sector.proof_type)
-            missing = await asyncio.to_thread(_first_missing, root, str(sector.id), size, True)
-            if missing is not None:
-                raise missing_file(missing)
-            await self._compare_with_first(sector, instance, True)
+        await self._check_files(sector, instance, True, comm_r)
 
     def path(self, name: str, relative: str) -> Path | None:
         """A path in a store that the devnet sees."""
@@ -131,13 +146,18 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _places(root: Path, sector: str, upgrade: bool) -> tuple[Path, Path]:
+    """The replica or its update, and the directory of the files beside it."""
+    if upgrade:
+        return root / "update" / sector, root / "update-cache" / sector
+    return root / "sealed" / sector, root / "cache" / sector
+
+
 def _first_missing(root: Path, sector: str, size: int, upgrade: bool) -> Path | None:
     """The first of a sealed sector's files that a store lacks; their sizes are not looked at."""
-    prefix = "update" if upgrade else ""
-    sealed = root / (prefix or "sealed") / sector
-    cache = root / (f"{prefix}-cache" if upgrade else "cache") / sector
+    replica, cache = _places(root, sector, upgrade)
     parts = _TREE_R_LAST_PARTS.get(size)
     numbers = [""] if parts is None else [f"-{part}" for part in range(parts)]
     trees = [f"sc-02-data-tree-r-last{number}.dat" for number in numbers]
-    files = [sealed, *(cache / name for name in ("p_aux", "t_aux", *trees))]
+    files = [replica, *(cache / name for name in ("p_aux", "t_aux", *trees))]
     return next((file for file in files if not file.is_file()), None)

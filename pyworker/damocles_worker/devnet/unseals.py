@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -29,14 +29,19 @@ class Wanted:
     #: ``queued``, ``allocated``, ``uploading``, ``finished`` or ``failed``.
     state: str = "queued"
     error: str = ""
+    #: Uploads of the piece before it was handed out, which were for others.
+    uploaded_before: int = 0
 
 
 class Unseals:
-    """Serves the unseal plan's methods."""
+    """Serves the unseal plan's methods. ``uploaded`` grows by the CID of each piece that came whole."""
 
-    def __init__(self, stores: Stores, proofs: Proofs, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, stores: Stores, proofs: Proofs, uploaded: Sequence[str], say: Callable[[str], None]
+    ) -> None:
         self._stores = stores
         self._proofs = proofs
+        self._uploaded = uploaded
         self._say = say
         self.wanted: list[Wanted] = []
 
@@ -52,6 +57,7 @@ class Unseals:
         if wanted is None:
             return None
         wanted.state = "allocated"
+        wanted.uploaded_before = self._uploaded.count(wanted.order.piece)
         wanted.sector.restore()
         self._say(f"{wanted.sector.id} handed out to unseal {wanted.order.piece}")
         return _info(wanted)
@@ -69,6 +75,7 @@ class Unseals:
             return
         wanted.error = error
         if not error:
+            self._check_uploads(wanted)
             for url in wanted.order.destinations:
                 await self._check_arrived(url, wanted)
         wanted.state = "failed" if error else "finished"
@@ -95,8 +102,18 @@ class Unseals:
         ]
         return matching[-1] if matching else None
 
+    def _check_uploads(self, wanted: Wanted) -> None:
+        """Every destination over HTTP has had an upload; their bytes were checked as they came."""
+        piece = wanted.order.piece
+        urls = [url for url in dict.fromkeys(wanted.order.destinations) if _is_upload(url)]
+        received = self._uploaded.count(piece) - wanted.uploaded_before
+        if received < len(urls):
+            # A market's query holds its token.
+            where = ", ".join(urlsplit(url)._replace(query="").geturl() for url in urls)
+            raise MethodError(f"piece {piece} is said to be at {where}, but was uploaded {received} times")
+
     async def _check_arrived(self, url: str, wanted: Wanted) -> None:
-        """Uploads over HTTP were checked as they came; here the files and stores that can be seen."""
+        """The files, and the stores that can be seen."""
         parts = urlsplit(url)
         path: Path | None = None
         if parts.scheme == "file":
@@ -110,6 +127,15 @@ class Unseals:
         found = await asyncio.to_thread(commitment_of, self._proofs, path)
         if found != wanted.order.piece:
             raise MethodError(f"the file at {url} is the piece {found}, wanted is {wanted.order.piece}")
+
+
+def _is_upload(url: str) -> bool:
+    """Whether the devnet is who receives what is sent there: the manager, or the market it plays."""
+    parts = urlsplit(url)
+    if parts.scheme in ("http", "https"):
+        # At other paths it is somebody else.
+        return parts.path.startswith(("/piecestore/", "/resource"))
+    return parts.scheme == "market" or (parts.scheme == "store" and not parts.netloc)
 
 
 def commitment_of(proofs: Proofs, path: Path) -> str:

@@ -90,7 +90,7 @@ class Upgrades:
             return rejected(
                 f"pieces are {len(info.pieces)}, not the {len(expected)} handed out in their order"
             )
-        await self._stores.check_update(sector, info.access_instance)
+        await self._stores.check_update(sector, info.access_instance, info.comm_r)
         reason = await self._check(sector, upgrade, info)
         if reason is not None:
             self._say(f"{sector_id} update proof rejected: {reason}")

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from damocles_worker.devnet.chain import Chain
@@ -43,6 +44,16 @@ class MadeUpProofs:
     def verify_snap(self, task: bytes) -> bool:
         return bytes(json.loads(task)["proof"]) == GOOD_PROOF
 
+    def window_post(self, task: bytes) -> bytes:
+        """Replicas are good unless they are missing or begin with ``garbage``."""
+        faults = [
+            replica["sector_id"]
+            for replica in json.loads(task)["replicas"]
+            if not Path(replica["sealed_file"]).is_file()
+            or Path(replica["sealed_file"]).read_bytes().startswith(b"garbage")
+        ]
+        return json.dumps({"proofs": [], "faults": faults}).encode()
+
     def verify_window_post(self, task: bytes) -> bool:
         proofs: list[str] = json.loads(task)["proofs"]
         return proofs == [base64.b64encode(GOOD_PROOF).decode()]
@@ -72,10 +83,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def running(options: Options | None = None, rules: list[Rule] | None = None) -> AsyncIterator[Stage]:
+async def running(
+    options: Options | None = None, rules: list[Rule] | None = None, proofs: MadeUpProofs | None = None
+) -> AsyncIterator[Stage]:
     """A devnet with one epoch a second."""
-    options = options or Options()
-    clock, proofs, said = Clock(), MadeUpProofs(), list[str]()
+    options, proofs = options or Options(), proofs or MadeUpProofs()
+    clock, said = Clock(), list[str]()
     chain = Chain(options.seed, 1.0, clock)
     devnet = Devnet(options, faults=rules, say=said.append, proofs=proofs, chain=chain)
     stage = Stage(devnet, await devnet.start(), clock, proofs, said)

@@ -187,6 +187,37 @@ def test_an_unsealed_piece_is_looked_for_where_it_was_wanted(tmp_path: Path) -> 
     play(scenario)
 
 
+@pytest.mark.parametrize("kind", ["manager", "market", "store"])
+def test_a_piece_that_nobody_uploaded_is_not_delivered(kind: str) -> None:
+    data = b"the piece"
+    cid = commd_cid(hashlib.sha256(data).digest())
+
+    async def scenario(stage: Stage) -> None:
+        client = stage.client
+        upload = f"{stage.url}/piecestore/{cid}"
+        host = stage.url.removeprefix("http://")
+        url = {
+            "manager": upload,
+            "market": f"market://store1/{cid}?host={host}&scheme=http&token=sesame",
+            "store": f"store:///{cid}",
+        }[kind]
+        async with aiohttp.ClientSession() as session:
+            # That of an earlier request.
+            await session.put(upload, data=data)
+            stage.devnet.order(UnsealOrder(7, cid, [url], offset=0, size=127))
+            assert await client.allocate_unseal_sector(ANY) is not None
+            await session.put(upload, data=b"other bytes")
+            with pytest.raises(RpcError, match="was uploaded 0 times") as refused:
+                await client.achieve_unseal_sector(SECTOR, Cid(cid), "")
+            assert "sesame" not in str(refused.value)
+            assert stage.devnet.state()["unseals"][0]["state"] == "allocated"
+            await session.put(upload, data=data)
+        await client.achieve_unseal_sector(SECTOR, Cid(cid), "")
+        assert stage.devnet.state()["unseals"][0]["state"] == "finished"
+
+    play(scenario)
+
+
 def test_an_upload_needs_a_length_a_token_and_the_right_bytes() -> None:
     data = b"the piece"
     cid = commd_cid(hashlib.sha256(data).digest())

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from damocles_worker import _native
 from damocles_worker.devnet.options import Options
+from damocles_worker.devnet.sectors import Sector, Upgrade, data_pieces
 from damocles_worker.manager.client import RpcError
-from damocles_worker.manager.types import AllocateSectorSpec, SectorID, StoreBasicInfo
-from tests.unit.devnet.support import Stage, running
+from damocles_worker.manager.types import (
+    AllocateSectorSpec,
+    PreCommitOnChainInfo,
+    Res,
+    SectorID,
+    SnapUpOnChainInfo,
+    StoreBasicInfo,
+    Ticket,
+)
+from tests.e2e.sealed import seal
+from tests.unit.devnet.support import GOOD_PROOF, MadeUpProofs, Stage, running
 
 SECTOR, OTHER = SectorID(10000, 1), SectorID(10000, 2)
-CACHE_FILES = ("p_aux", "t_aux", "sc-02-data-tree-r-last.dat")
+P_AUX, TREE_R_LAST = "p_aux", "sc-02-data-tree-r-last.dat"
+CACHE_FILES = (P_AUX, "t_aux", TREE_R_LAST)
 
 
 def with_two_sectors(
@@ -107,6 +120,53 @@ def test_a_large_sector_has_its_last_tree_in_parts(tmp_path: Path) -> None:
                     await stage.client.submit_persisted_ex(SECTOR, "here", False)
                 (tmp_path / "cache" / name / tree).touch()
             assert await stage.client.submit_persisted_ex(SECTOR, "here", False)
+
+    asyncio.run(run())
+
+
+class RealReplicas(MadeUpProofs):
+    """Made-up proofs over replicas that are looked at."""
+
+    def window_post(self, task: bytes) -> bytes:
+        return _native.window_post(task)
+
+
+@pytest.mark.parametrize("kind", ["sealed", "update"])
+def test_garbage_is_not_taken_for_a_replica(tmp_path: Path, kind: str) -> None:
+    """Not even as the first file of its name that is stored, with a proof that holds."""
+    sealed = seal(tmp_path, 1, upgraded=True)
+    assert sealed.update is not None
+    persist, cache = tmp_path / "persist", "cache" if kind == "sealed" else "update-cache"
+    comm_r = sealed.comm_r if kind == "sealed" else sealed.update.comm_r_new
+    ticket = Ticket(base64.b64encode(sealed.ticket).decode(), 100)
+    sector = Sector(
+        SECTOR,
+        sealed.proof_type,
+        pre_commit=PreCommitOnChainInfo(sealed.comm_r, sealed.comm_d, ticket),
+        upgrade=Upgrade(sealed.update_pieces),
+    )
+
+    async def submit(stage: Stage) -> None:
+        if kind == "sealed":
+            assert await stage.client.submit_persisted_ex(SECTOR, "persist", False)
+            return
+        comm_d = stage.proofs.data_commitment(2048, data_pieces(sealed.update_pieces))
+        cids = [entry.piece.piece_cid for entry in sealed.update_pieces]
+        proof = base64.b64encode(GOOD_PROOF).decode()
+        info = SnapUpOnChainInfo(comm_r, list(comm_d), "persist", cids, proof)
+        assert (await stage.client.submit_snap_up_proof(SECTOR, info)).res == Res.ACCEPTED
+
+    async def run() -> None:
+        async with running(Options(stores={"persist": persist}), proofs=RealReplicas()) as stage:
+            stage.devnet.book.put(sector)
+            for name in (f"{kind}/{SECTOR}", *(f"{cache}/{SECTOR}/{file}" for file in (P_AUX, TREE_R_LAST))):
+                file = persist / name
+                content = file.read_bytes()
+                file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+                with pytest.raises(RpcError, match=f"not those of comm_r {bytes(comm_r).hex()}"):
+                    await submit(stage)
+                file.write_bytes(content)
+            await submit(stage)
 
     asyncio.run(run())
 
