@@ -119,3 +119,17 @@ def test_a_foreign_pc1_gets_the_task_as_the_protocol_has_it() -> None:
     task = PC1Task("StackedDrg2KiBV1_1", "/c", "/i", "/o", [0] * 32, 1, [1] * 32, [])
     fields = list(msgspec.json.decode(msgspec.json.encode(task)))
     assert fields[-1] == "piece_infos" and len(fields) == 8
+
+
+@pytest.mark.parametrize("pc1", [None, UPSTREAM])
+def test_layers_of_an_earlier_ticket_are_left_only_to_a_pc1_that_checks_them(
+    tmp_path: Path, pc1: str | None
+) -> None:
+    """The library takes a layer for its size: labels of two replica ids went into one sector."""
+    sector = Sector(tmp_path, pc1=pc1)
+    sector.cache.mkdir()
+    layers = [sector.cache / f"sc-02-data-layer-1.{kind}" for kind in ("dat", "sum")]
+    for file in layers:
+        file.write_bytes(b"of the ticket before")
+    sector.pc1()
+    assert [file.exists() for file in layers] == [pc1 is None] * 2

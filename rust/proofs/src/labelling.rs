@@ -10,11 +10,12 @@ use filecoin_proofs::constants::DefaultTreeHasher;
 use filecoin_proofs::types::PoRepConfig;
 use filecoin_proofs_api::{Commitment, ProverId, RegisteredSealProof, Ticket};
 use sdr::graph::{GraphSpec, GraphVersion};
-use sdr::parents::{default_dir, ParentsCache};
+use sdr::parents::{default_dir, distrust, Damaged, ParentsCache};
 use sdr::{Engine, Labels, Outcome, Progress, Sector, Watch};
 use storage_proofs_core::api_version::ApiVersion;
 use storage_proofs_porep::stacked::generate_replica_id;
 
+use crate::cache::remove_pc1_results;
 use crate::control::Control;
 use crate::failure::guarded;
 use crate::sector::layers;
@@ -67,6 +68,14 @@ pub fn label(identity: &Identity, cache_dir: &Path, control: &mut Control<'_>) -
     watched(control, |watch| {
         sdr::label_sector(engine()?.as_ref(), &sector, cache_dir, watch)
     })
+    .inspect_err(|error| {
+        if forget_if_damaged(error, &sector.parents) {
+            // Their checksums are right whatever the parents were.
+            if let Err(error) = remove_pc1_results(cache_dir) {
+                say(format!("{error:#}"));
+            }
+        }
+    })
 }
 
 /// The last label layer of a sector, which is the key of its replica: replica = data + key, node by
@@ -79,11 +88,23 @@ pub fn last_layer(identity: &Identity, control: &mut Control<'_>) -> Result<Labe
     watched(control, |watch| {
         sdr::last_layer(engine()?.as_ref(), &sector, watch)
     })
+    .inspect_err(|error| {
+        forget_if_damaged(error, &sector.parents);
+    })
     .context("compute the label layers")
 }
 
-/// Makes the parents cache of a proof type in `dir` (none: where PC1 looks for it), or checks the one that
-/// is there, and returns its path. Progress is in nodes; `say` receives what is worth telling.
+/// Whether a parents cache was found damaged while it was used: the next sector opens the file anew.
+fn forget_if_damaged(error: &anyhow::Error, used: &Arc<ParentsCache>) -> bool {
+    let damaged = error.is::<Damaged>();
+    if damaged {
+        lock(&PARENTS).retain(|parents| !Arc::ptr_eq(parents, used));
+    }
+    damaged
+}
+
+/// Makes the parents cache of a proof type in `dir` (none: where PC1 looks for it), or reads the whole of the one
+/// that is there and checks it, and returns its path. Progress is in nodes; `say` receives what is worth telling.
 pub fn parents_cache(
     registered_proof: RegisteredSealProof,
     dir: Option<&Path>,
@@ -94,6 +115,7 @@ pub fn parents_cache(
         control.check()?;
         let spec = graph(&registered_proof.as_v1_config())?;
         let dir = dir.map_or_else(default_dir, Path::to_owned);
+        distrust(&dir, &spec);
         let cache = obtain(&dir, spec, control, say)?;
         control.finish(spec.nodes.into())?;
         Ok(cache.path().to_owned())

@@ -243,6 +243,8 @@ fn allocate(
     let size = usize::try_from(sector.parents.spec().layer_size())?;
     let _turn = engine.memory_turn(&mut || meter.idle(watch))?;
     let mut told = false;
+    // What there is already is kept: huge pages are cleared when they are taken.
+    let mut first: Option<Buffer> = None;
     loop {
         // If nobody holds any, nobody will give anything back: it may still do with swap, or what the
         // kernel did not count.
@@ -252,8 +254,17 @@ fn allocate(
                 .arena()
                 .allocate(size, slot.core().node, at_any_price, watch.say)
         };
-        let error = match buffer().and_then(|first| Ok([first, buffer()?])) {
-            Ok(buffers) => return Ok((buffers, engine.hold_memory())),
+        let mut both = || {
+            if first.is_none() {
+                first = Some(buffer()?);
+            }
+            buffer()
+        };
+        let error = match both() {
+            Ok(second) => {
+                let first = first.expect("it was taken before the second");
+                return Ok(([first, second], engine.hold_memory()));
+            }
             Err(error) if error.is::<Shortage>() => error,
             Err(error) => {
                 return Err(error).context(
@@ -280,7 +291,19 @@ impl<'a> Labelling<'a> {
         meter: &mut Meter,
         watch: &mut Watch<'_>,
     ) -> Result<Self> {
-        let slot = engine.reserve(&mut || meter.idle(watch))?;
+        let mut told = false;
+        let slot = engine.reserve(&mut || {
+            if !told {
+                told = true;
+                (watch.say)(format!(
+                    "PC1 waits for a place: {} cores hash {} sectors each; give it fewer sectors at once \
+                     (concurrent of the processor), or more cpus (its cgroup.cpuset)",
+                    engine.cores().count(),
+                    engine.lanes()
+                ));
+            }
+            meter.idle(watch)
+        })?;
         let (buffers, holder) = allocate(engine, &slot, sector, meter, watch)?;
         Ok(Labelling {
             sector,

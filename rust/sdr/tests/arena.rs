@@ -259,10 +259,10 @@ fn huge_pages_that_nobody_reserved_are_said_once_per_node_with_the_command() {
         let (_, said) = allocate(&arena, Some(node));
         let about: Vec<_> = said
             .iter()
-            .filter(|text| text.contains("needed for a label buffer"))
+            .filter(|text| text.contains("needed for the two label buffers"))
             .collect();
         assert_eq!(about.len(), times, "{said:?}");
-        let command = format!("echo 2 > {}", system.path().display());
+        let command = format!("echo 4 > {}", system.path().display());
         assert!(about.iter().all(|text| text.contains(&command)), "{said:?}");
         // Another count is no other thing to say.
         write(system.path(), free, "1\n");
@@ -299,10 +299,9 @@ fn too_few_reserved_pages_are_said_with_the_command() {
     let (buffer, said) = allocate(&arena, Some(0));
     assert_eq!(*buffer.backing(), Backing::Plain);
     assert!(
-        said.iter().any(
-            |text| text.contains("2 needed for a label buffer, 1 of 3 free")
-                && text.contains("echo 4 > ")
-        ),
+        said.iter().any(|text| text
+            .contains("4 needed for the two label buffers of a sector, 1 of 3 free")
+            && text.contains("echo 6 > ")),
         "{said:?}"
     );
     assert!(

@@ -3,11 +3,12 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use common::{judge_graph, judge_parents, specs};
 use sdr::graph::{GraphSpec, DEGREE};
-use sdr::parents::{file_name, file_size, look, Check, ParentsCache};
+use sdr::parents::{distrust, file_name, file_size, look, Check, ParentsCache};
 
 fn obtain(dir: &Path, spec: GraphSpec) -> (ParentsCache, Vec<String>) {
     let mut said = Vec::new();
@@ -142,4 +143,50 @@ fn a_look_tells_what_is_known_and_leaves_the_file_alone() {
     assert!(matches!(read(), Some(Check::Bad(why)) if why.contains("SHA-256")));
     fs::write(&path, &bytes[1..]).unwrap();
     assert!(matches!(quick(), Some(Check::Bad(why)) if why.contains("bytes found")));
+}
+
+/// A disk that rots changes neither size, nor inode, nor time.
+fn rot(path: &Path, change: impl FnOnce(&mut [u8])) {
+    let file = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+    let times = fs::FileTimes::new().set_modified(file.metadata().unwrap().modified().unwrap());
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes);
+    file.write_all_at(&bytes, 0).unwrap();
+    file.set_times(times).unwrap();
+}
+
+#[test]
+fn a_file_that_rotted_after_its_digest_was_recorded_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    for spec in &specs(2 << 10)[1..3] {
+        let (good, _) = obtain(dir.path(), *spec);
+        let expected: Vec<[u32; DEGREE]> = good.rows().to_vec();
+        let path = good.path().to_owned();
+        drop(good);
+        rot(&path, |bytes| bytes[100] ^= 1);
+        let (again, said) = obtain(dir.path(), *spec);
+        assert_eq!(again.rows(), expected);
+        assert!(said[0].contains("node 1 "), "{said:?}");
+    }
+}
+
+#[test]
+fn a_distrusted_file_is_read_as_a_whole_and_kept_if_it_is_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = specs(2 << 10)[2];
+    let (good, _) = obtain(dir.path(), spec);
+    let inode = fs::metadata(good.path()).unwrap().ino();
+    assert!(matches!(
+        look(dir.path(), &spec, None),
+        Ok((_, Some(Check::Good)))
+    ));
+    distrust(dir.path(), &spec);
+    assert!(matches!(look(dir.path(), &spec, None), Ok((_, None))));
+    let (again, said) = obtain(dir.path(), spec);
+    assert!(said.is_empty(), "{said:?}");
+    assert_eq!(fs::metadata(again.path()).unwrap().ino(), inode);
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
 use common::{assert_layers, engine, judge_layers, label, layer_path, sector, spec, specs, Random};
 use sdr::graph::GraphVersion;
 use sdr::parents::ParentsCache;
@@ -142,20 +143,24 @@ fn reading_a_layer_back_can_be_cancelled() {
     let dir = tempfile::tempdir().unwrap();
     label(&engine, &sector, dir.path());
     fs::remove_file(layer_path(dir.path(), 2)).unwrap();
-    let reports = AtomicUsize::new(0);
-    let mut watch = Watch {
-        progress: &mut |progress| {
-            // Before the first layer: once for each layer that is checked, then while it is loaded.
-            if progress.layer == 0 {
-                reports.fetch_add(1, Ordering::Relaxed);
+    // Before the first layer: once for each layer that is checked, then while it is loaded.
+    for ends_at in 0..2 {
+        let reports = AtomicUsize::new(0);
+        let mut watch = Watch {
+            progress: &mut |progress| {
+                assert_eq!(progress.layer, 0, "cancelled, it went on");
                 std::thread::sleep(Duration::from_millis(150));
-            }
-            Ok(())
-        },
-        say: &mut |_| (),
-    };
-    label_sector(&engine, &sector, dir.path(), &mut watch).unwrap();
-    assert!(reports.into_inner() >= 2);
+                let reported = reports.fetch_add(1, Ordering::Relaxed);
+                ensure!(reported < ends_at, "cancelled");
+                Ok(())
+            },
+            say: &mut |_| (),
+        };
+        let error = label_sector(&engine, &sector, dir.path(), &mut watch).unwrap_err();
+        assert_eq!(error.to_string(), "cancelled");
+        assert_eq!(reports.into_inner(), ends_at + 1);
+    }
+    assert!(!layer_path(dir.path(), 2).exists());
 }
 
 #[test]

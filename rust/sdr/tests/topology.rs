@@ -88,7 +88,9 @@ fn huge_pages_are_reported_per_node_and_size_with_the_command_for_more() {
     assert_eq!(counts, expected);
     let text = found[0].too_few(32);
     assert!(
-        text.contains("1 GiB on NUMA node 0: 32 needed for a label buffer, 10 of 64 free"),
+        text.contains(
+            "1 GiB on NUMA node 0: 32 needed for the two label buffers of a sector, 10 of 64 free"
+        ),
         "{text}"
     );
     let file = "node0/hugepages/hugepages-1048576kB/nr_hugepages";

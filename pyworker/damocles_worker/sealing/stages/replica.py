@@ -59,17 +59,20 @@ async def pc1(bench: Workbench, task: Task, progress: Progress) -> str:
     return bytes(output).decode()
 
 
-def _prepare_pc1(bench: Workbench, sector: str, empty_sealed_file: bool) -> None:
-    """Label layers stay, with their checksums: PC1 checks them, and goes on after those it can use."""
+def _prepare_pc1(bench: Workbench, sector: str, ours: bool) -> None:
+    """Label layers stay, with their checksums: our PC1 checks them, and goes on after those it can use.
+
+    The library in a program of others takes every layer of the right size, that of an earlier ticket too.
+    """
     cache, sealed = bench.store.cache_dir(sector), bench.store.sealed(sector)
     make_directories(cache)
     for path in cache.iterdir():
-        if not sectors.is_layer_file(path.name):
+        if not (ours and sectors.is_layer_file(path.name)):
             path.unlink()
     make_directories(sealed.parent)
     sealed.write_bytes(b"")
     fsync_directory(sealed.parent)
-    if empty_sealed_file:
+    if ours:
         write_durable(cache / PC2_MARKER, b"")
     (cache / sectors.TREE_D_FILE).symlink_to(bench.store.tree_d(sector))
     fsync_directory(cache)

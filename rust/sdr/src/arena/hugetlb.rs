@@ -61,7 +61,7 @@ impl HugePages {
     /// What to say when fewer than `needed` are free.
     pub fn too_few(&self, needed: u64) -> String {
         format!(
-            "{}: {needed} needed for a label buffer, {} of {} free; to have enough: {}",
+            "{}: {needed} needed for the two label buffers of a sector, {} of {} free; to have enough: {}",
             self.describe(),
             self.free,
             self.total,

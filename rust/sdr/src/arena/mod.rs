@@ -309,7 +309,7 @@ fn no_huge_pages(size: u64, found: &[HugePages], node: Option<u32>, backing: &Ba
     }
     let had: Vec<_> = found
         .iter()
-        .map(|pages| pages.too_few(size / pages.page))
+        .map(|pages| pages.too_few(2 * size / pages.page))
         .collect();
     format!(
         "label memory{place} is in {instead}, which can make PC1 slower: two buffers of {size} bytes are \

@@ -120,7 +120,10 @@ impl Running {
             Err(RecvTimeoutError::Timeout) => Ok(false),
             Err(RecvTimeoutError::Disconnected) => {
                 self.left = true;
-                Err(anyhow!("the hashing thread has ended"))
+                Err(anyhow!(
+                    "the hashing thread has ended by a defect (`panic at` in the log says where; please report it); \
+                     resume, and another core takes the sector; a restart of the process brings this one back"
+                ))
             }
         }
     }

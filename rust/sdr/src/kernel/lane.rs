@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{ensure, Result};
+use anyhow::{bail, ensure, Result};
 
 use crate::graph::{BASE_DEGREE, DEGREE, NODE_SIZE};
 use crate::parents::ParentsCache;
@@ -138,12 +138,9 @@ impl Lane {
                 & expander
                     .iter()
                     .fold(true, |good, parent| good & (*parent < nodes));
-            ensure!(
-                good,
-                "parents cache {}: the parents of node {node} are out of bounds; \
-                 delete the file so that it is made again",
-                self.parents.path().display()
-            );
+            if !good {
+                bail!(self.parents.damaged(node));
+            }
         }
         Ok(())
     }

@@ -6,9 +6,12 @@ mod published;
 mod record;
 
 use std::env;
+use std::error::Error;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{bail, ensure, Context, Result};
 use memmap2::{Mmap, MmapMut};
@@ -24,6 +27,31 @@ pub const ROW_SIZE: usize = DEGREE * size_of::<u32>();
 
 /// Bytes read at a time when a file's digest is computed.
 const READ_SIZE: usize = 4 << 20;
+
+/// Rows compared with the graph when a file is mapped whose digest was computed earlier.
+const SAMPLES: u32 = 256;
+
+/// A row that can't be: the file has changed, or was read wrongly, since its digest was computed.
+#[derive(Debug)]
+pub struct Damaged {
+    path: PathBuf,
+    node: u32,
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "parents cache {}: the parents of node {} are not those of the graph, though the file was good when it \
+             was read as a whole; it is read again, and made again if it is damaged, before it is next used. \
+             Look at dmesg for its disk and for the memory",
+            self.path.display(),
+            self.node
+        )
+    }
+}
+
+impl Error for Damaged {}
 
 /// A parents cache file, checked and mapped.
 pub struct ParentsCache {
@@ -83,7 +111,13 @@ impl ParentsCache {
         fs::create_dir_all(dir)
             .with_context(|| format!("create parents cache directory {}", dir.display()))?;
         match check(&path, &spec, report)? {
-            Check::Good => return Self::map(path, spec),
+            Check::Good => {
+                let cache = Self::map(path.clone(), spec)?;
+                match cache.wrong_row() {
+                    None => return Ok(cache),
+                    Some(node) => say(cache.damaged(node).to_string()),
+                }
+            }
             Check::Missing => (),
             Check::Bad(why) => say(format!(
                 "parents cache {}: {why}; making it again",
@@ -136,6 +170,28 @@ impl ParentsCache {
 
     pub fn spec(&self) -> &GraphSpec {
         &self.spec
+    }
+
+    /// The error of a wrong row; the file is not trusted any more.
+    pub(crate) fn damaged(&self, node: u32) -> Damaged {
+        Record::distrust(&self.path);
+        Damaged {
+            path: self.path.clone(),
+            node,
+        }
+    }
+
+    /// A node among some all over the file whose row is not what the graph says.
+    fn wrong_row(&self) -> Option<u32> {
+        let graph = Graph::new(self.spec);
+        let apart = (self.spec.nodes / SAMPLES).max(1);
+        // Others every time.
+        let first = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.subsec_nanos() % apart);
+        (first..self.spec.nodes)
+            .step_by(apart as usize)
+            .find(|node| self.rows()[*node as usize] != graph.parents(*node))
     }
 
     pub fn path(&self) -> &Path {
@@ -196,6 +252,11 @@ pub fn file_name(spec: &GraphSpec) -> String {
 /// Bytes of the file of `spec`.
 pub fn file_size(spec: &GraphSpec) -> u64 {
     u64::from(spec.nodes) * ROW_SIZE as u64
+}
+
+/// Has the digest of the file of `spec` in `dir`, if it is there, computed again before it is next used.
+pub fn distrust(dir: &Path, spec: &GraphSpec) {
+    Record::distrust(&dir.join(file_name(spec)));
 }
 
 /// What a parents cache file was found to be.

@@ -44,6 +44,14 @@ impl Record {
         })
     }
 
+    /// Has the digest of the file at `path` computed again before it is next used.
+    pub fn distrust(path: &Path) {
+        if let Some(record) = Record::read(path) {
+            // Without the record it would be computed as well, but of some files it is the only one known.
+            let _ = Record { inode: 0, ..record }.write(path);
+        }
+    }
+
     pub fn write(&self, path: &Path) -> Result<()> {
         publish(&place(path), &serde_json::to_vec(self)?)
     }
