@@ -59,6 +59,18 @@ pub fn label_sector(
     let id = |layer| sector.layer_id(layer);
     let mut meter = Meter::new(sector);
     let _alone = alone_in(cache_dir, &mut meter, watch)?;
+    let create = |layer| {
+        Writer::create(id(layer), cache_dir).with_context(|| {
+            format!(
+                "layer {layer} of {}; the layers before it are kept",
+                sector.layers
+            )
+        })
+    };
+    // A full disk is found out before layers are read: every try while it is full would read them all.
+    if let Some(layer) = (1..=sector.layers).find(|layer| !id(*layer).path(cache_dir).exists()) {
+        create(layer)?;
+    }
     let kept = find_good(sector, cache_dir, &mut meter, watch)?;
     let missing: Vec<u32> = (1..=sector.layers)
         .filter(|layer| !kept.contains(layer))
@@ -85,12 +97,7 @@ pub fn label_sector(
         if let Some(writer) = unfinished.take() {
             writer.finish(labelling.previous())?;
         }
-        let mut writer = Writer::create(id(layer), cache_dir).with_context(|| {
-            format!(
-                "layer {layer} of {}; the layers before it are kept",
-                sector.layers
-            )
-        })?;
+        let mut writer = create(layer)?;
         // One chunk at a time: the next layer waits for what is being written when this one ends.
         let mut behind = false;
         while !running.wait(if behind { Duration::ZERO } else { LOOK })? {

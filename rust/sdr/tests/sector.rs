@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use common::{assert_layers, engine, judge_layers, label, layer_path, sector, spec, specs, Random};
 use sdr::graph::GraphVersion;
 use sdr::parents::ParentsCache;
@@ -221,6 +221,12 @@ fn a_full_disk_is_said_and_the_sector_goes_on_when_there_is_room() {
         "{text}"
     );
     assert!(text.contains("1048576 bytes are needed"), "{text}");
+    let mut reading = Watch {
+        progress: &mut |_| bail!("it reads the layers that are there"),
+        say: &mut |_| (),
+    };
+    let again = label_sector(&engine, &sector, dir.path(), &mut reading).unwrap_err();
+    assert_eq!(format!("{again:#}"), text);
 
     let remounted = std::process::Command::new("mount")
         .args(["-o", "remount,size=16m"])
