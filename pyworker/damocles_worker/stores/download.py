@@ -11,6 +11,7 @@ import http.client
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -22,10 +23,13 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 5.0
 #: Seconds of silence after which a connection counts as broken.
 READ_TIMEOUT = 60.0
-#: Breaks in a row without a byte of progress before the piece is given up.
+#: Breaks in a row before a piece is given up while nothing has come.
 ATTEMPTS = 5
-#: Seconds before the second attempt; doubled for each further one.
+#: Seconds without a byte before it is where something has come, which would have to come again.
+PATIENCE = 1800.0
+#: Seconds before the second attempt; doubled for each further one, up to ``LONGEST_BACKOFF``.
 BACKOFF = 1.0
+LONGEST_BACKOFF = 30.0
 #: Redirects followed after the first.
 REDIRECTS = 10
 #: Bytes taken from the socket at once.
@@ -58,30 +62,36 @@ class Download:
         self._stopping = threading.Event()
         self._socket: socket.socket | None = None
 
-    def run(self, write: Callable[[memoryview], None]) -> None:
+    def run(self, write: Callable[[memoryview], None], *, patient: bool = False) -> None:
         """Fetch exactly ``size`` bytes and hand them to ``write`` in order.
 
+        ``patient``: other pieces came before, and would have to come again if this one were given up.
         Raises :class:`WorkerError` naming the URL, the status and the bytes got and expected;
         ``waits_for`` is set unless the source itself is wrong. :class:`DownloadStoppedError` after
         :meth:`stop`.
         """
-        failures = 0
+        failures, progressed = 0, time.monotonic()
         while self._done < self.size:
             before = self._done
             try:
                 self._fetch_rest(write)
             except _BrokenError as broken:
                 self._raise_if_stopped()
-                failures = 1 if self._done > before else failures + 1
-                if failures >= ATTEMPTS:
+                if self._done > before:
+                    failures, progressed = 0, time.monotonic()
+                failures += 1
+                kept = (patient or self._done > 0) and time.monotonic() - progressed < PATIENCE
+                if failures >= ATTEMPTS and not kept:
                     raise WorkerError(
                         f"piece {self.cid}: {broken}; {self._done} of {self.size} bytes after"
-                        f" {ATTEMPTS} attempts without progress",
+                        f" {failures} attempts without progress",
                         next_step="Check that manager and market can be reached; the task goes on by itself",
                         waits_for=f"piece {self.cid}",
                     ) from broken
-                log.warning("piece %s: %s; trying again from byte %d", self.cid, broken, self._done)
-                self._stopping.wait(BACKOFF * 2 ** (failures - 1))
+                # The first of an outage tells all that there is to tell.
+                level = logging.WARNING if failures == 1 else logging.INFO
+                log.log(level, "piece %s: %s; trying again from byte %d", self.cid, broken, self._done)
+                self._stopping.wait(min(BACKOFF * 2 ** min(failures - 1, 10), LONGEST_BACKOFF))
                 self._raise_if_stopped()
 
     def stop(self) -> None:

@@ -179,8 +179,8 @@ class _Feeder:
 
     def _run(self) -> None:
         try:
-            for download in self._downloads:
-                download.run(self._write)
+            for index, download in enumerate(self._downloads):
+                download.run(self._write, patient=index > 0)
         except DownloadStoppedError:
             pass
         except WorkerError as error:
