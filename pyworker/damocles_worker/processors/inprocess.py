@@ -133,6 +133,8 @@ class InProcess:
         except asyncio.CancelledError:
             flag.cancel()
             await asyncio.wait({outcome}, timeout=self._grace)
+            # That it was cut short is no news; asyncio would log what nobody has asked for.
+            outcome.add_done_callback(asyncio.Future.exception)
             raise
         except _native.StageError as error:
             log.debug("%s failed: %s", self.name(stage), error)

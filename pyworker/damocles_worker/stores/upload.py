@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import select
 import socket
 import ssl
 import time
@@ -34,6 +35,8 @@ CONNECT_TIMEOUT = 10.0
 SILENCE = 60.0
 #: Seconds for the answer after the last byte: a server may make 32 GiB durable first.
 ANSWER = 3600.0
+#: Seconds between two looks at the cancel flag while an answer is waited for.
+LOOK = 0.2
 #: Seconds for the answer of a server that has closed the connection already.
 REFUSAL = 5.0
 #: Seconds without a packet, between two probes, and probes without an answer until a server counts as dead.
@@ -173,7 +176,7 @@ def _put(
             length = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
             body = _chunks(piece, size, progress, cancel)
             # Closed as well: after "Connection: close" it is the response that owns the socket.
-            with closing(_request(connection, path, {**headers, **length}, body)) as response:
+            with closing(_request(connection, path, {**headers, **length}, body, cancel)) as response:
                 text = " ".join(response.read(300).decode(errors="replace").split())
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise WorkerError(
@@ -201,7 +204,11 @@ def _keep_alive(connected: socket.socket) -> None:
 
 
 def _request(
-    connection: http.client.HTTPConnection, path: str, headers: dict[str, str], body: Iterator[bytes]
+    connection: http.client.HTTPConnection,
+    path: str,
+    headers: dict[str, str],
+    body: Iterator[bytes],
+    cancel: CancelFlag | None,
 ) -> http.client.HTTPResponse:
     """The answer to a PUT, also one that comes, with the end of the connection, before the whole body."""
     connection.sock.settimeout(SILENCE)
@@ -216,8 +223,22 @@ def _request(
             response.close()
         # No answer, or one to a piece that did not get there.
         raise
+    _wait_for_answer(connection.sock, path, cancel)
     connection.sock.settimeout(ANSWER)
     return connection.getresponse()
+
+
+def _wait_for_answer(connected: socket.socket, path: str, cancel: CancelFlag | None) -> None:
+    """Until something can be read; a server may take its time over a large piece, and a pause must not."""
+    poller = select.poll()
+    poller.register(connected, select.POLLIN)
+    patient_until = time.monotonic() + ANSWER
+    while not poller.poll(1000 * LOOK):
+        if cancel is not None and cancel.cancelled:
+            # Closing the connection tells the server, so that a resume does not send beside it.
+            raise CopyCancelledError(f"the upload to {path.split('?')[0]} was stopped before it was answered")
+        if time.monotonic() > patient_until:
+            raise TimeoutError(f"no answer for {ANSWER:g} s")
 
 
 def _opened(piece: Path) -> BinaryIO:

@@ -1,8 +1,8 @@
 //! Writing pieces into the staged file of a sector, and piece commitments (comm_p).
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::os::fd::BorrowedFd;
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -23,6 +23,9 @@ use crate::tasks::{AddPieces, PieceFile, PieceSource};
 
 /// Padded bytes that are read, padded, hashed and written at a time.
 const CHUNK: u64 = 4 << 20;
+
+/// Longest wait for data before the cancel flag is looked at, milliseconds.
+const PATIENCE: libc::c_int = 200;
 
 /// Chunks of data that are on their way from the source to the hash, and padded ones on their way from there
 /// into the staged file: one being made, one waiting, one being used.
@@ -274,7 +277,21 @@ fn write_chunks(
     Ok(())
 }
 
-/// Fills `data` from `source` as far as it goes and returns how far that was.
+/// Waits for something to read, or the end, and returns whether it has come within [`PATIENCE`]. A read that can't
+/// be waited for is left to the read itself.
+fn readable_soon(source: &File) -> bool {
+    let mut wanted = libc::pollfd {
+        fd: source.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one pollfd, which lives as long as the call.
+    let found = unsafe { libc::poll(&mut wanted, 1, PATIENCE) };
+    found != 0 && !(found < 0 && io::Error::last_os_error().kind() == ErrorKind::Interrupted)
+}
+
+/// Fills `data` from `source` as far as it goes and returns how far that was. A pipe that delivers nothing does not
+/// keep it from being cancelled.
 fn read_up_to(
     source: &mut File,
     data: &mut [u8],
@@ -283,6 +300,9 @@ fn read_up_to(
 ) -> Result<usize> {
     let mut filled = 0;
     while filled < data.len() {
+        while !readable_soon(source) {
+            control.step_now(progress.done + filled as u64, progress.total)?;
+        }
         match source.read(&mut data[filled..]) {
             Ok(0) => break,
             Ok(count) => filled += count,
@@ -294,7 +314,7 @@ fn read_up_to(
             }
             Err(error) => return Err(error).context("read"),
         }
-        // A pipe may deliver slowly: look at the flag between reads, not only between chunks.
+        // A pipe may deliver slowly: between reads too, not only between chunks.
         control.step(progress.done + filled as u64, progress.total)?;
     }
     Ok(filled)

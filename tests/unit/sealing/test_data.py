@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,15 @@ from damocles_worker.errors import Level, WorkerError
 from damocles_worker.manager.types import SectorPiece
 from damocles_worker.processors.spec import ChildSpec
 from damocles_worker.sealing import stages
+from damocles_worker.stores.pieces import PieceStore
 from damocles_worker.stores.sealing import initialise
 from tests.e2e.sealed import seal
+from tests.processors.support import until
 from tests.unit.sealing.bench import Place, at_work, task_of
+from tests.unit.stores.servers import serving, stalled
 
+#: A pause acts within a second, as promised, and this machine may be busy.
+ACTS = 3.0
 #: A processor of others that answers what it was started with, whatever it is asked.
 PROGRAM = """
 import json, sys
@@ -107,3 +115,27 @@ def test_a_piece_that_was_taken_for_a_filler_is_not_blamed_on_a_file(tmp_path: P
     with pytest.raises(WorkerError, match="taken for a filler of zeros") as failed:
         at_work(tmp_path, add)
     assert "file" not in failed.value.next_step and failed.value.level is Level.PERMANENT
+
+
+def test_a_pause_does_not_wait_for_a_download_that_has_stalled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stage was left to itself after five seconds, in the middle of its file."""
+    sector = seal(tmp_path, 1, deals=True)
+    release = threading.Event()
+
+    async def add(there: Place) -> float:
+        adding = asyncio.create_task(there.run("add_pieces", task_of(sector)))
+        await until(lambda: bool(manager.requests))
+        await asyncio.sleep(0.3)
+        started = time.monotonic()
+        adding.cancel()
+        await asyncio.wait({adding})
+        return time.monotonic() - started
+
+    (tmp_path / "pieces").rename(tmp_path / "elsewhere")
+    with serving(stalled(b"piece", release)) as manager:
+        monkeypatch.setattr("tests.unit.sealing.bench.PieceStore", lambda *_: PieceStore([], manager.origin))
+        took: float = at_work(tmp_path, add)
+        release.set()
+    assert took < ACTS

@@ -224,6 +224,24 @@ def test_an_upload_can_be_stopped(piece: Path) -> None:
         uploader().upload(piece, CID, f"{origin}/x", cancel=Cancelled())
 
 
+def test_an_upload_can_be_stopped_while_the_server_makes_the_piece_durable(piece: Path) -> None:
+    """A pause left the connection open for up to an hour, and a resume sent the piece beside it."""
+
+    class Cancel:
+        cancelled = False
+
+    cancel = Cancel()
+
+    def all_sent(done: int, total: int) -> None:
+        cancel.cancelled = done == total
+
+    with answering(b"", takes=len(DATA), after=10.0) as host:
+        started = time.monotonic()
+        with pytest.raises(CopyCancelledError):
+            uploader().upload(piece, CID, f"http://{host}/x", progress=all_sent, cancel=cancel)
+        assert time.monotonic() - started < 5.0
+
+
 def test_a_piece_that_can_not_be_read_is_not_the_destinations_fault(
     piece: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{symlink, MetadataExt};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sector::{payload, Sector};
 use filecoin_proofs::{add_piece, DefaultPieceHasher};
@@ -135,6 +135,27 @@ fn a_piece_can_come_from_an_open_descriptor() {
     feeder.join().unwrap();
     let from_file = sector.add_pieces(vec![sector.piece("deal", &data, 1016)]);
     assert_eq!(from_pipe, from_file);
+}
+
+/// A pause waited for a download that had stalled.
+#[test]
+fn a_descriptor_that_delivers_nothing_does_not_keep_add_pieces_from_being_cancelled() {
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let sector = Sector::new(StackedDrg2KiBV1_1);
+    let task = sector.add_pieces_task(vec![PieceSource {
+        piece_file: PieceFile::Fd(reader.as_raw_fd()),
+        payload_size: 1016,
+        piece_size: 1016,
+    }]);
+    let flag = AtomicBool::new(false);
+    let error = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            flag.store(true, Ordering::Relaxed);
+        });
+        proofs::add_pieces(&task, &mut Control::new(&flag, Box::new(|_, _| Ok(())))).unwrap_err()
+    });
+    assert!(error.is::<Cancelled>(), "{error:?}");
 }
 
 #[test]
