@@ -63,7 +63,7 @@ bench: setup  ## Print the orchestrator's overhead and data throughput, as ratio
 	@$(BIN)/python -m tests.bench.run
 	@$(BIN)/python -m tests.bench.data
 	@$(BIN)/python -m tests.bench.processors
-	@cargo run --release --locked --quiet -p proofs --example data_throughput
+	@cargo run --release --locked --quiet -p proofs --example data_throughput -- add_pieces
 
 # The proofs crate hashes fast only when it is built with these flags; the second build takes minutes the
 # first time. `make bench-pc1 CRATE_WITH_FLAGS=no` leaves its line out.
@@ -87,7 +87,7 @@ bench-pc1: tools  ## Print labels per second per core of PC1: the proofs crate, 
 PC2_512_MIB ?= $(shell awk '/^MemAvailable/ {memory = $$2 >= 8388608} END {print memory ? "yes" : "no"}' \
 	/proc/meminfo)
 
-bench-proving: tools  ## Print Poseidon, PC2 and C2 beside the proofs crates, with and without AVX-512 IFMA.
+bench-proving: tools  ## Print Poseidon, PC2, tree_d and C2 beside the proofs crates, with and without AVX-512 IFMA.
 	@large=; \
 	if [ "$(PC2_512_MIB)" = yes ] && [ "$$(df --output=avail "$${TMPDIR:-/tmp}" | tail -1)" -ge 8388608 ]; then \
 		large=--512mib; \
@@ -95,6 +95,7 @@ bench-proving: tools  ## Print Poseidon, PC2 and C2 beside the proofs crates, wi
 		echo "left out: PC2 of 512 MiB (PC2_512_MIB=$(PC2_512_MIB); 8 GiB of memory, and of disk in TMPDIR)"; \
 	fi; \
 	cargo run --release --locked --quiet -p pc2 --example bench_proving -- $$large
+	@cargo run --release --locked --quiet -p proofs --example data_throughput -- tree_d
 	@cargo run --release --locked --quiet -p proofs --example bench_c2
 
 docs: setup  ## Write the generated pages of docs/.

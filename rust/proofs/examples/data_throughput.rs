@@ -1,14 +1,18 @@
-//! Throughput of `add_pieces` and `tree_d` beside the library's own, on files in the temporary
-//! directory: `cargo run --release -p proofs --example data_throughput`.
+//! Throughput of `add_pieces` or `tree_d` beside the library's own, on files in the temporary
+//! directory: `cargo run --release -p proofs --example data_throughput -- add_pieces|tree_d`.
 //!
 //! One line per stage and piece size: MiB of padded data per second of wall time, and CPU seconds of all
-//! threads; of each the best of three.
+//! threads; of each the best of three. For `tree_d` also what memory it takes, and the tree of zeros beside
+//! a plain file of as many bytes.
 
+use std::env;
 use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{bail, Context, Result};
 use filecoin_proofs::types::StoreConfig;
 use filecoin_proofs::{add_piece, DefaultPieceHasher};
 use filecoin_proofs_api::{RegisteredSealProof, UnpaddedBytesAmount};
@@ -23,10 +27,18 @@ const ROUNDS: usize = 3;
 fn main() -> Result<()> {
     let dir = tempfile::tempdir()?;
     println!("stage          size   ours, library, ratio: MiB/s of wall time | CPU seconds");
-    add_pieces(dir.path(), 8 * MIB)?;
-    add_pieces(dir.path(), 64 * MIB)?;
-    tree_d(dir.path(), RegisteredSealProof::StackedDrg8MiBV1_1)?;
-    tree_d(dir.path(), RegisteredSealProof::StackedDrg512MiBV1_1)
+    match env::args().nth(1).as_deref() {
+        Some("add_pieces") => {
+            add_pieces(dir.path(), 8 * MIB)?;
+            add_pieces(dir.path(), 64 * MIB)
+        }
+        Some("tree_d") => {
+            tree_d(dir.path(), RegisteredSealProof::StackedDrg8MiBV1_1)?;
+            tree_d(dir.path(), RegisteredSealProof::StackedDrg512MiBV1_1)?;
+            tree_of_zeros(dir.path(), 512 * MIB)
+        }
+        found => bail!("stage {found:?}: expected add_pieces or tree_d"),
+    }
 }
 
 /// Wall time and CPU time of all threads.
@@ -122,7 +134,9 @@ fn tree_d(dir: &Path, proof: RegisteredSealProof) -> Result<()> {
         staged_file: staged.clone(),
         cache_dir: tree_dir.clone(),
     };
+    let before = resident_peak_from_here()?;
     let ours = best(|| proofs::tree_d(&task, &mut Control::none()))?;
+    let memory = (resident("VmHWM:")? - before) as f64 / MIB as f64;
     let library = best(|| {
         let tree = tree_dir.join("sc-02-data-tree-d.dat");
         fs::remove_file(&tree)?;
@@ -137,5 +151,45 @@ fn tree_d(dir: &Path, proof: RegisteredSealProof) -> Result<()> {
     })?;
     fs::remove_dir_all(&tree_dir)?;
     print("tree_d", size, &ours, &library);
+    println!("            memory of ours: {memory:.1} MiB");
+    Ok(())
+}
+
+/// Bytes resident now, from where on `VmHWM` counts.
+fn resident_peak_from_here() -> Result<u64> {
+    fs::write("/proc/self/clear_refs", "5")?;
+    resident("VmRSS:")
+}
+
+/// A figure of this process's memory, in bytes.
+fn resident(name: &str) -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kilobytes = line.with_context(|| format!("no {name} in /proc/self/status"))?;
+    let kilobytes: u64 = kilobytes.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes << 10)
+}
+
+/// The tree of a sector without data, beside a plain file of the bytes that the tree's takes on the disk.
+fn tree_of_zeros(dir: &Path, size: u64) -> Result<()> {
+    let ours = best(|| proofs::static_tree_d(size, dir, &mut Control::none()))?;
+    let written = fs::metadata(dir.join("sc-02-data-tree-d.dat"))?.blocks() * 512;
+    let plain = best(|| {
+        let mut file = File::create(dir.join("plain"))?;
+        let buffer = vec![0x5a; 4 * MIB as usize];
+        for _ in 0..written / (4 * MIB) {
+            file.write_all(&buffer)?;
+        }
+        Ok(file.sync_all()?)
+    })?;
+    println!(
+        "tree_d of zeros, {} MiB sector, {} MiB on the disk: {:.2} s, a plain file of as many {:.2} s, {:.2} \
+         times as fast",
+        size / MIB,
+        written / MIB,
+        ours.wall.as_secs_f64(),
+        plain.wall.as_secs_f64(),
+        plain.wall.as_secs_f64() / ours.wall.as_secs_f64()
+    );
     Ok(())
 }
