@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -162,6 +163,24 @@ def test_a_staged_file_truncated_under_us_is_named_and_repaired_by_resuming(tmp_
         running.wait(lambda: reached(running, "PC2Done"), what="PC2Done")
 
 
+@pytest.mark.parametrize("engine", ["pc2", "crate"])
+def test_a_layer_that_rots_before_pc2_is_made_again_and_nothing_else(tmp_path: Path, engine: str) -> None:
+    with cluster(tmp_path, *NO_DEALS) as running:
+        killed_after(running, "PC1Done", 7)
+        first, second = (
+            running.store / f"data/cache/{SECTOR}/sc-02-data-layer-{number}.dat" for number in (1, 2)
+        )
+        labels = first.read_bytes()
+        first.write_bytes(labels[:1000] + bytes([labels[1000] ^ 1]) + labels[1001:])
+        kept = second.stat().st_ino
+        running.start_worker(DAMOCLES_PC2_ENGINE=engine)
+        running.wait(lambda: reached(running, "PC2Done"), what="PC2Done")
+        running.kill()
+        assert [row.state for row in running.history()].count("PC1Done") == 2
+        assert f"label layer 1 {first}: its checksum is wrong" in running.log
+        assert (first.read_bytes(), second.stat().st_ino) == (labels, kept)
+
+
 def test_a_wrong_state_is_refused_with_the_legal_ones_and_the_task_untouched(tmp_path: Path) -> None:
     with cluster(tmp_path, *NO_DEALS) as running:
         running.order(
@@ -225,6 +244,17 @@ def test_damaged_parameters_are_named_at_c2_with_what_to_do(tmp_path: Path, dama
         error = last_error(running)
         assert SECTOR in error and f"params check`, replace {seal}" in error
         assert ("waiting for parameter file" in error) == (damage == "cut short")
+        running.kill()
+
+
+def test_too_little_memory_for_c2_is_waited_for_with_the_figure_that_is_needed(tmp_path: Path) -> None:
+    with cluster(tmp_path, *NO_DEALS) as running:
+        running.start_worker(DAMOCLES_C2_MEMORY="100MiB")
+        running.wait(lambda: "waiting for" in last_error(running), what="the error")
+        error = last_error(running)
+        assert "waiting for memory for the proof" in error and "(DAMOCLES_C2_MEMORY=100MiB)" in error
+        assert re.search(r"needs [01]\.\d GiB of memory, but may take 0\.1 GiB", error), error
+        assert running.history()[-1].state == "C1Done"
         running.kill()
 
 

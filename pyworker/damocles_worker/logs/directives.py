@@ -26,7 +26,7 @@ TRACE = 5
 LEVELS = (logging.CRITICAL + 1, logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG, TRACE)
 
 #: When RUST_LOG is not set: this program's information, other people's warnings.
-_DEFAULT = {"": 2, "damocles_worker": 3, "proofs": 3, "sdr": 3, "params": 3}
+_DEFAULT = {"": 2, "damocles_worker": 3, "proofs": 3, "sdr": 3, "pc2": 3, "params": 3}
 #: Libraries that say nothing an operator needs, unless they are named.
 _QUIET = {"asyncio": 2, "aiohttp": 2, "merkletree": 3}
 _SPAN = re.compile(r"\[[^\]]*\]")

@@ -5,13 +5,16 @@ The proofs libraries report most troubles of the machine (no parameter file, no 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from pathlib import PurePath
 
 from damocles_worker.errors import Level, WorkerError
 
-#: Longest part of a library's message that goes into a cause; the whole is in the log.
+log = logging.getLogger(__name__)
+
+#: Longest part of a library's message that goes into a cause; the whole of a longer one is logged.
 _LONGEST = 400
 
 #: How the engine of PC2 begins the error of a layer.
@@ -26,25 +29,26 @@ def explain(processor: str, text: str) -> WorkerError:
     ``waits_for`` is set where the cause can clear by itself. A text that isn't known is passed on,
     on one line.
     """
+    line = " ".join(text.split())
+    whole = len(line) <= _LONGEST
+    if not whole:
+        log.error("%s failed: %s", processor, line)
+    cause = f"{processor} failed: {line if whole else f'{line[:_LONGEST]} …'}"
     for pattern, known in _KNOWN:
         match = pattern.search(text)
         if match:
-            return known(f"{processor} failed: {_short(text)}", match)
+            return known(cause, match)
     return WorkerError(
-        f"{processor} failed: {_short(text)}",
+        cause,
         level=Level.PERMANENT,
-        next_step="The log has the whole message; `damocles-worker worker resume` tries again",
+        next_step=("" if whole else "The log has the whole message; ")
+        + "`damocles-worker worker resume` tries again",
     )
 
 
 def names_damaged_layer(error: WorkerError) -> bool:
     """Whether PC2 was refused because of a label layer: missing, short, or not what PC1 wrote."""
     return _DAMAGED_LAYER.search(error.cause) is not None
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} …"
 
 
 def _missing_parameters(cause: str, match: re.Match[str]) -> WorkerError:
@@ -76,11 +80,11 @@ def _damaged_parameters(cause: str, match: re.Match[str]) -> WorkerError:
 
 
 def _other_parameters(cause: str, match: re.Match[str]) -> WorkerError:
-    # Not waited for: the process keeps the file it has read, and finds out late that it is a wrong one.
+    # Not waited for: that takes the whole synthesis to find out.
     return WorkerError(
         cause,
         next_step=f"Run `damocles-worker params check`, replace {match['path']} (it belongs to another"
-        " proof), then restart the worker, which has the old one in memory",
+        " proof), then resume",
     )
 
 
@@ -140,6 +144,13 @@ _KNOWN: list[tuple[re.Pattern[str], _Explain]] = [
     (re.compile(r"vanilla proofs of .* don't hold"),
      _advice("Another try alone won't help: resume with an earlier --state to encode the update again; if"
              " that fails too, the old replica is not the one the manager speaks of: rebuild the sector")),
+    (re.compile(r"two proofs in a row don't hold"),
+     _advice("Run `damocles-worker params check`, test the memory, restart the worker and resume; if that"
+             " fails too, restart it with the other engine (DAMOCLES_C2_ENGINE) or prove on another host")),
+    (re.compile(r"tree_d /.*(?:root over its leaves|its root) is .* expected comm_d"),
+     _advice("Make a damaged static_tree_d again (`damocles-worker generator tree-d`); then resume with"
+             " `--state PieceAdded` (`SnapPieceAdded` where the rebuild of an upgraded sector encodes), which"
+             " builds or links tree_d anew")),
     (re.compile(r"previously been poisoned|PoisonError"),
      _advice("An earlier panic (see the log) left the library of this process unusable: restart the worker")),
 ]  # fmt: skip

@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -29,6 +31,27 @@ pub struct Parameters {
     a: Section,
     b_g1: Section,
     b_g2: Section,
+}
+
+/// Tells a file from one that was put in its place.
+#[derive(PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,31 +108,34 @@ impl<'a> Query<'a> {
 }
 
 impl Parameters {
-    /// The parameters in the file at `path`, mapped once per process.
+    /// The parameters in the file at `path`, mapped once per process, and again when another file has
+    /// taken its place.
     ///
     /// An error that names the file if it can't be read, if its size isn't that of its counts, or if
     /// its verifying key isn't one. Points are not checked: the file's digest is, where it is known.
     pub fn open(path: &Path) -> Result<Arc<Self>> {
-        static OPEN: Mutex<Option<HashMap<PathBuf, Arc<Parameters>>>> = Mutex::new(None);
+        static OPEN: Mutex<Option<HashMap<PathBuf, (Stamp, Arc<Parameters>)>>> = Mutex::new(None);
         let mut open = OPEN
             .lock()
             .expect("nothing panics while it holds this lock");
         let open = open.get_or_insert_default();
-        if let Some(parameters) = open.get(path) {
-            return Ok(Arc::clone(parameters));
+        let named = || format!("parameters {}", path.display());
+        let file = File::open(path).with_context(named)?;
+        let stamp = Stamp::of(&file).with_context(named)?;
+        if let Some((known, parameters)) = open.get(path) {
+            if *known == stamp {
+                return Ok(Arc::clone(parameters));
+            }
         }
-        let parameters =
-            Self::map(path).with_context(|| format!("parameters {}", path.display()))?;
-        let parameters = Arc::new(parameters);
-        open.insert(path.to_owned(), Arc::clone(&parameters));
+        let parameters = Arc::new(Self::map(path, &file).with_context(named)?);
+        open.insert(path.to_owned(), (stamp, Arc::clone(&parameters)));
         Ok(parameters)
     }
 
-    fn map(path: &Path) -> Result<Self> {
-        let file = File::open(path)?;
+    fn map(path: &Path, file: &File) -> Result<Self> {
         // SAFETY: nobody writes to a parameter file: it is put in its place by a rename, and a new
         // one replaces it the same way.
-        let file = unsafe { Mmap::map(&file)? };
+        let file = unsafe { Mmap::map(file)? };
         let mut rest = &file[..];
         let verifying_key = VerifyingKey::read(&mut rest).context("verifying key")?;
         let mut end = file.len() - rest.len();

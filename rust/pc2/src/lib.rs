@@ -30,6 +30,7 @@ use files::Unfinished;
 use forest::Forest;
 use kept::Kept;
 pub use kept::{discard, PREFIX as UNFINISHED_PREFIX};
+pub use layers::verify as verify_layers;
 use layers::Layers;
 use replica::{Data, Replica};
 pub use shape::Shape;

@@ -134,22 +134,17 @@ impl Data<'_> {
         if root == self.comm_d {
             return Ok(());
         }
-        let path = self.path.display();
-        let hex =
-            |node: Node| -> String { node.iter().map(|byte| format!("{byte:02x}")).collect() };
-        let (root, comm_d) = (hex(root), hex(self.comm_d));
-        match fs::read_link(self.path) {
-            Ok(target) => bail!(
-                "tree_d {path}, a link to {}: the root over its leaves is {root}, expected comm_d {comm_d}: \
-                 the file is damaged, for every sector that is linked to it; make it again (`damocles-worker \
-                 generator tree-d` for a static_tree_d)",
-                target.display()
-            ),
-            Err(_) => bail!(
-                "tree_d {path}: the root over its leaves is {root}, expected comm_d {comm_d}: the file is \
-                 damaged; build tree_d again"
-            ),
-        }
+        // In a cache directory tree_d is a link, to a link where sectors without data share one.
+        let file = match fs::canonicalize(self.path) {
+            Ok(file) if self.path.is_symlink() => format!(", a link to {}", file.display()),
+            _ => String::new(),
+        };
+        bail!(
+            "tree_d {}{file}: the root over its leaves is {}, expected comm_d {}: the file is damaged",
+            self.path.display(),
+            hex::encode(root),
+            hex::encode(self.comm_d)
+        )
     }
 }
 

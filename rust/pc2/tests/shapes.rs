@@ -2,6 +2,7 @@
 //! library, whose vanilla proofs are made from the files of this engine, and verified.
 
 use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::Path;
 
 use filecoin_hashers::poseidon::PoseidonHasher;
@@ -108,6 +109,11 @@ fn same_as_the_library<Sub: 'static + PoseidonArity, Top: 'static + PoseidonArit
         rows_to_discard: default_rows_to_discard(base_nodes, 8) as u32,
     };
     let expected = files(&shape, &cache);
+    if Kernel::all().len() < 3 {
+        // Test runners hold back what print macros write.
+        let why = "this CPU has no AVX2 or no AVX-512 IFMA";
+        let _ = writeln!(io::stderr(), "skipped, such a kernel: {why}");
+    }
     for kernel in Kernel::all() {
         for (name, _) in &expected {
             fs::remove_file(cache.join(name)).unwrap();

@@ -66,10 +66,13 @@ fn a_flipped_leaf_of_tree_d_makes_no_replica_and_names_the_file_it_is_in() {
     let (dir, comm_d) = sector(1);
     let dir = dir.path();
     let elsewhere = tempfile::tempdir().unwrap();
-    let shared = elsewhere.path().join("static");
+    let shared = elsewhere.path().canonicalize().unwrap().join("static");
+    // As a worker lays them: a link in the cache directory, to the link to the shared file.
+    let prepared = elsewhere.path().join("prepared");
     let tree_d = dir.join(TREE_D);
     fs::rename(&tree_d, &shared).unwrap();
-    symlink(&shared, &tree_d).unwrap();
+    symlink(&shared, &prepared).unwrap();
+    symlink(&prepared, &tree_d).unwrap();
     flip(&shared, 32 * 20_000);
     let sealed = fs::read(dir.join("sealed")).unwrap();
     let error = run(dir, comm_d, &mut || Ok(())).unwrap_err().to_string();

@@ -6,8 +6,7 @@ use bellperson::groth16::Proof;
 use blstrs::Bls12;
 use filecoin_proofs::constants::SINGLE_PARTITION_PROOF_LEN;
 use filecoin_proofs_api::seal::{
-    self, generate_synth_proofs, seal_commit_phase1, seal_commit_phase2, SealCommitPhase1Output,
-    SealCommitPhase2Output,
+    self, generate_synth_proofs, seal_commit_phase1, SealCommitPhase1Output, SealCommitPhase2Output,
 };
 use filecoin_proofs_api::{ApiFeature, RegisteredSealProof};
 
@@ -94,11 +93,8 @@ pub fn c2(task: C2, control: &mut Control<'_>) -> Result<SealCommitPhase2Output>
     guarded(|| {
         control.check()?;
         let sector_size = size_of(task.c1out.registered_proof);
-        let output = match snark::engine()? {
-            Some(arithmetic) => SealCommitPhase2Output {
-                proof: snark::seal(task, arithmetic, control)?,
-            },
-            None => seal_commit_phase2(task.c1out, task.prover_id, task.sector_id.into())?,
+        let output = SealCommitPhase2Output {
+            proof: snark::seal(task, snark::engine()?, control)?,
         };
         control.finish(sector_size)?;
         Ok(output)

@@ -38,8 +38,8 @@ impl Identity {
     fn sector(&self, control: &mut Control<'_>) -> Result<Sector> {
         ensure!(
             field::canonical::is_element(&self.comm_d),
-            "comm_d {:02x?}: is no field element",
-            self.comm_d
+            "comm_d {}: is no field element",
+            hex::encode(self.comm_d)
         );
         let config = self.registered_proof.as_v1_config();
         let replica_id = generate_replica_id::<DefaultTreeHasher, _>(

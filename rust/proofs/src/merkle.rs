@@ -70,12 +70,7 @@ mod tests {
 
     #[test]
     fn zero_commitments_are_the_published_ones() {
-        let hex = |padded| -> String {
-            zero_commitment(padded)
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect()
-        };
+        let hex = |padded| hex::encode(zero_commitment(padded));
         assert!(hex(2 << 10).starts_with("fc7e9282") && hex(2 << 10).ends_with("18f833"));
         assert!(hex(8 << 20).starts_with("65f29e5d") && hex(8 << 20).ends_with("ec421c"));
         assert_eq!(

@@ -17,14 +17,14 @@ use filecoin_proofs_api::{Commitment, RegisteredSealProof};
 use serde_json::json;
 use storage_proofs_core::cache_key::CacheKey;
 
-use crate::cache::{remove_pc1_results, remove_pc2_results, require_layers, require_tree_d};
+use crate::cache::{remove_pc1_results, remove_pc2_results, require_tree_d};
 use crate::control::Control;
 use crate::durable::{sync_dir, sync_file, sync_parent, PartialFile};
 use crate::engine_choice::Computer;
 use crate::failure::guarded;
 use crate::labelling::{label, Identity};
 use crate::pieces::fill;
-use crate::replication::replicate;
+use crate::replication::{replicate, shape_of};
 use crate::sector::{
     layers, require_dir, require_size, size_of, tree_d_size, NODE_SIZE, TREE_D_FILE,
 };
@@ -126,9 +126,10 @@ fn comm_d_of_pieces(task: &PC1) -> Result<Commitment> {
             &fill(sector_size, &task.piece_infos)?,
             SectorSize(sector_size)
         )?,
-        "tree_d {}: its root is {comm_d:02x?}, which is not comm_d of the task's piece_infos; stage the \
-         pieces and build tree_d again",
-        tree_d.display()
+        "tree_d {}: its root is {}, which is not comm_d of the task's piece_infos; stage the pieces and \
+         build tree_d again",
+        tree_d.display(),
+        hex::encode(comm_d)
     );
     Ok(comm_d)
 }
@@ -229,7 +230,9 @@ pub fn pc2(task: PC2, control: &mut Control<'_>) -> Result<SealPreCommitPhase2Ou
 
 fn pc2_by_library(task: PC2, control: &mut Control<'_>) -> Result<SealPreCommitPhase2Output> {
     let sector_size = size_of(task.pc1out.registered_proof);
-    require_layers(&task.cache_dir, sector_size)?;
+    // The library takes layers for their size.
+    let shape = shape_of(sector_size)?;
+    pc2::verify_layers(&shape, &task.cache_dir, &mut || control.check())?;
     remove_pc2_results(&task.cache_dir)?;
     let output = seal_pre_commit_phase2(task.pc1out, &task.cache_dir, &task.sealed_file)?;
     sync_dir(&task.cache_dir)?;

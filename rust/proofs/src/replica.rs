@@ -109,12 +109,8 @@ fn require_comm_r(cache_dir: &Path, comm_r: &Commitment) -> Result<()> {
         found == comm_r,
         "{}: is that of comm_r {}, {} expected",
         path.display(),
-        hex(found),
-        hex(comm_r)
+        hex::encode(found),
+        hex::encode(comm_r)
     );
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

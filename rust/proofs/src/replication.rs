@@ -39,8 +39,10 @@ pub fn replicate(task: &PC2, control: &mut Control<'_>) -> Result<SealPreCommitP
     let root = tree_d::root(&task.cache_dir, sector_size)?;
     ensure!(
         root == Some(comm_d),
-        "tree_d {}: its root is {root:02x?}, expected comm_d of PC1, {comm_d:02x?}; build tree_d again",
-        task.cache_dir.join(TREE_D_FILE).display()
+        "tree_d {}: its root is {}, expected comm_d of PC1, {}",
+        task.cache_dir.join(TREE_D_FILE).display(),
+        tree_d::shown(root),
+        hex::encode(comm_d)
     );
     remove_aux(&task.cache_dir)?;
     let engine = engine()?;

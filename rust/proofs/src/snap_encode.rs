@@ -76,9 +76,10 @@ fn require_data(task: &SnapEncode, comm_d: Commitment, control: &mut Control<'_>
     let found = tree_d::root(cache, sector_size)?;
     ensure!(
         found == Some(comm_d),
-        "staged file {}: its commitment is {found:02x?}, that of the task's piece_infos is {comm_d:02x?}; \
-         stage the pieces again",
-        task.staged_data_path.display()
+        "staged file {}: its commitment is {}, that of the task's piece_infos is {}; stage the pieces again",
+        task.staged_data_path.display(),
+        tree_d::shown(found),
+        hex::encode(comm_d)
     );
     Ok(())
 }

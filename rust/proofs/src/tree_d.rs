@@ -73,6 +73,11 @@ pub fn root(cache_dir: &Path, sector_size: u64) -> Result<Option<Node>> {
     Ok(Some(root))
 }
 
+/// A [`root`] for a message.
+pub fn shown(root: Option<Node>) -> String {
+    root.map_or_else(|| "missing".to_owned(), hex::encode)
+}
+
 /// Builds the tree_d of a sector of `sector_size` zero bytes in `dir`: the same for every sector
 /// without deals.
 pub fn static_tree_d(sector_size: u64, dir: &Path, control: &mut Control<'_>) -> Result<()> {

@@ -34,7 +34,7 @@ def test_a_level_alone_is_for_everything(text: str, level: int | None) -> None:
 
 def test_without_settings_this_program_informs_and_libraries_warn() -> None:
     found = directives()
-    assert lowest(found, OURS) == lowest(found, "sdr::engine") == INFO
+    assert lowest(found, OURS) == lowest(found, "sdr::engine") == lowest(found, "pc2::files") == INFO
     assert lowest(found, "filecoin_proofs::api") == lowest(found, "asyncio") == WARNING
     assert found.lowest == INFO
 

@@ -9,6 +9,7 @@ import pytest
 
 from damocles_worker import _native
 from damocles_worker._native import StageError
+from damocles_worker.processors.explain import explain, names_damaged_layer
 from damocles_worker.processors.tasks import ClearCacheTask, PieceSource, VerifySealTask
 from damocles_worker.sectors import zero_commitment
 
@@ -128,6 +129,27 @@ def test_a_panic_of_the_library_is_an_error(
     assert captured.out == ""
     assert captured.err.startswith("panic at ")
     assert captured.err.endswith(": disk store size not configured\n")
+
+
+@pytest.mark.parametrize("engine", ["pc2", "crate"])
+@pytest.mark.parametrize("damage", ["flipped", "short", "missing"])
+def test_a_layer_that_rotted_after_pc1_is_told_as_one_by_either_engine(
+    sector: Sector, monkeypatch: pytest.MonkeyPatch, engine: str, damage: str
+) -> None:
+    """The worker goes back to PC1 by this text. The library alone takes a flipped layer for a good one."""
+    monkeypatch.setenv("DAMOCLES_PC2_ENGINE", engine)
+    pc1out = _native.pc1(sector.pc1_task(sector.stage_zeros()))
+    layer = sector.cache / "sc-02-data-layer-2.dat"
+    labels = bytearray(layer.read_bytes())
+    labels[1000] ^= 1
+    layer.unlink()
+    if damage != "missing":
+        layer.write_bytes(labels if damage == "flipped" else labels[:-32])
+    with pytest.raises(StageError) as failure:
+        _native.pc2(sector.pc2_task(pc1out))
+    assert str(failure.value).startswith(f"label layer 2 {layer}: ")
+    assert names_damaged_layer(explain("builtin PC2", str(failure.value)))
+    assert not (sector.cache / "p_aux").exists()
 
 
 @pytest.mark.parametrize("proof", [b"", bytes(192), b"\xff" * 192, bytes(191)])

@@ -31,7 +31,7 @@ MISSING = (
         ("parameters /p/v28-x.params: Too many open files (os error 24)", "LimitNOFILE", None),
         (
             "/p/v28-x.params are parameters of another circuit: (public inputs, …) are (1, 2), (3, 4) here",
-            "params check`, replace /p/v28-x.params (it belongs to another proof), then restart",
+            "params check`, replace /p/v28-x.params (it belongs to another proof), then resume",
             None,
         ),
         ("write layer 3: No space left on device (os error 28)", "Free space", "space on"),
@@ -51,7 +51,19 @@ MISSING = (
         ),
         ("memory map must have a non-zero length", "params check", None),
         ("panic: Once instance has previously been poisoned", "restart the worker", None),
-        ("panic: something new", "worker resume", None),
+        (
+            "C2 of sector 7: two proofs in a row don't hold (it doesn't verify), computed with X on Y"
+            " from /p/v28.params: faulty memory, …",
+            "restart it with the other engine (DAMOCLES_C2_ENGINE)",
+            None,
+        ),
+        (
+            "tree_d /c/tree-d.dat, a link to /s: the root over its leaves is 0a, expected comm_d 0b: the",
+            "--state PieceAdded",
+            None,
+        ),
+        ("tree_d /c d/t.dat: its root is missing, expected comm_d of PC1, 0b", "--state PieceAdded", None),
+        ("panic: something new", "`damocles-worker worker resume` tries again", None),
     ],
 )
 def test_known_texts(text: str, next_step: str, waits_for: str | None) -> None:
@@ -76,8 +88,16 @@ def test_damaged_layers_are_known_by_their_text() -> None:
     assert not names_damaged_layer(explain("builtin PC2", "tree_d /c/tree-d.dat: its root is wrong"))
 
 
-def test_long_texts_become_one_short_line() -> None:
-    cause = explain("builtin PC1", "first\nsecond\t" + "x" * 5000).cause
-    assert cause.startswith("builtin PC1 failed: first second xxx")
-    assert "\n" not in cause
-    assert len(cause) < 500
+def test_long_texts_become_one_short_line_and_the_log_has_the_whole(caplog: pytest.LogCaptureFixture) -> None:
+    error = explain("builtin PC1", "first\nsecond\t" + "x" * 5000 + " the end")
+    assert error.cause.startswith("builtin PC1 failed: first second xxx")
+    assert "\n" not in error.cause
+    assert len(error.cause) < 500
+    assert error.next_step.startswith("The log has the whole message")
+    (line,) = caplog.messages
+    assert line.startswith("builtin PC1 failed: first second")
+    assert line.endswith("the end")
+
+
+def test_the_log_is_not_spoken_of_where_it_has_no_more() -> None:
+    assert "log" not in explain("builtin PC1", "short").next_step

@@ -45,6 +45,9 @@ async def snap_encode(bench: Workbench, task: Task, progress: Progress) -> SnapE
 
 def _prepare_encode(bench: Workbench, sector: str) -> None:
     update, cache = bench.store.update(sector), bench.store.update_cache_dir(sector)
+    # Encoding writes a file beside the update: with that of an earlier run the sector would take more space
+    # than is reserved for it.
+    update.unlink(missing_ok=True)
     shutil.rmtree(cache, ignore_errors=True)
     for directory in (cache, update.parent):
         make_directories(directory)

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bellperson::groth16::{
     create_proof, generate_random_parameters, prepare_verifying_key, verify_proof,
@@ -118,6 +119,7 @@ fn proofs_are_those_of_the_library() {
         let [r, s] = [0, 1].map(|place| scalars(steps as u64, 2)[place]);
         let expected = create_proof(Chain::new(steps), &setup.library, r, s).unwrap();
         let blinding = Blinding { r, s };
+        crate::testing::has_ifma();
         for arithmetic in [Arithmetic::Portable, Arithmetic::best()] {
             let mut reports = Vec::new();
             let proof = prove_blinded(
@@ -173,6 +175,20 @@ fn parameters_of_another_circuit_are_refused() {
         "{error}"
     );
     assert!(error.contains("(3, 10, 16,"), "{error}");
+}
+
+#[test]
+fn parameters_that_were_replaced_are_used_without_a_restart() {
+    let (setup, right) = (setup(5), setup(6));
+    let parameters = Parameters::open(&setup.path).unwrap();
+    assert!(Arc::ptr_eq(
+        &parameters,
+        &Parameters::open(&setup.path).unwrap()
+    ));
+    assert!(synthesised(Chain::new(6), &parameters).is_err());
+    std::fs::rename(&right.path, &setup.path).unwrap();
+    let parameters = Parameters::open(&setup.path).unwrap();
+    synthesised(Chain::new(6), &parameters).unwrap();
 }
 
 #[test]

@@ -49,11 +49,6 @@ fn main() -> Result<()> {
         Ok(out.flush()?)
     };
     let commitments = engine.run(&sector, &mut watch, &mut |_| Ok(()))?;
-    let hex: String = commitments
-        .comm_r
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    println!("comm_r {hex}");
+    println!("comm_r {}", hex::encode(commitments.comm_r));
     Ok(())
 }

@@ -9,8 +9,11 @@ use filecoin_proofs::constants::{
     SECTOR_SIZE_32_GIB, SECTOR_SIZE_64_GIB,
 };
 use filecoin_proofs::parameters::public_params;
-use filecoin_proofs::types::{SealCommitOutput, VanillaSealProof};
-use filecoin_proofs::{aggregate_seal_commit_proofs, as_safe_commitment, verify_seal};
+use filecoin_proofs::types::{self, SealCommitOutput, VanillaSealProof};
+use filecoin_proofs::{
+    aggregate_seal_commit_proofs, as_safe_commitment, seal_commit_phase2_circuit_proofs,
+    verify_seal,
+};
 use filecoin_proofs_api::seal::SealCommitPhase1Output;
 use filecoin_proofs_api::{ApiFeature, MerkleTreeTrait};
 use storage_proofs_porep::stacked::{
@@ -26,8 +29,12 @@ use crate::sector::size_of;
 use crate::tasks::C2;
 
 /// The proof of the task's vanilla proofs, verified: one Groth16 proof per partition, or for
-/// non-interactive proof types one aggregate of them.
-pub fn seal(task: C2, arithmetic: Arithmetic, control: &mut Control<'_>) -> Result<Vec<u8>> {
+/// non-interactive proof types one aggregate of them. Without an arithmetic the library proves.
+pub fn seal(
+    task: C2,
+    arithmetic: Option<Arithmetic>,
+    control: &mut Control<'_>,
+) -> Result<Vec<u8>> {
     with_tree!(
         size_of(task.c1out.registered_proof),
         seal_shaped,
@@ -39,7 +46,7 @@ pub fn seal(task: C2, arithmetic: Arithmetic, control: &mut Control<'_>) -> Resu
 
 fn seal_shaped<Tree: 'static + MerkleTreeTrait>(
     task: C2,
-    arithmetic: Arithmetic,
+    arithmetic: Option<Arithmetic>,
     control: &mut Control<'_>,
 ) -> Result<Vec<u8>> {
     let SealCommitPhase1Output {
@@ -75,20 +82,34 @@ fn seal_shaped<Tree: 'static + MerkleTreeTrait>(
     };
     let public_params = public_params::<Tree>(&config)?;
 
+    let by_library = || {
+        let c1out = types::SealCommitPhase1Output::<Tree> {
+            vanilla_proofs: vanilla_proofs.clone(),
+            comm_r,
+            comm_d,
+            replica_id: public_inputs.replica_id,
+            seed,
+            ticket,
+        };
+        let output = seal_commit_phase2_circuit_proofs(&config, c1out, task.sector_id.into())?;
+        anyhow::Ok(output.proof)
+    };
     let prove = || {
-        let proofs = prove_partitions::<
-            StackedDrg<'_, Tree, DefaultPieceHasher>,
-            StackedCircuit<Tree, DefaultPieceHasher>,
-            StackedCompound<Tree, DefaultPieceHasher>,
-        >(
-            &public_inputs,
-            &vanilla_proofs,
-            &public_params,
-            Synthesis::Whole,
-            arithmetic,
-            control,
-        )?;
-        let proof = bytes(&proofs)?;
+        let proof = match arithmetic {
+            Some(arithmetic) => bytes(&prove_partitions::<
+                StackedDrg<'_, Tree, DefaultPieceHasher>,
+                StackedCircuit<Tree, DefaultPieceHasher>,
+                StackedCompound<Tree, DefaultPieceHasher>,
+            >(
+                &public_inputs,
+                &vanilla_proofs,
+                &public_params,
+                Synthesis::Whole,
+                arithmetic,
+                control,
+            )?)?,
+            None => by_library()?,
+        };
         if !registered_proof.feature_enabled(ApiFeature::NonInteractivePoRep) {
             return Ok(proof);
         }
@@ -101,7 +122,7 @@ fn seal_shaped<Tree: 'static + MerkleTreeTrait>(
         )
     };
     let maker = Maker {
-        arithmetic: Some(arithmetic),
+        arithmetic,
         parameters: registered_proof.cache_params_path()?,
     };
     verified(

@@ -20,8 +20,8 @@ impl Maker {
     /// Who to try instead.
     fn other(&self) -> &'static str {
         match self.arithmetic {
-            Some(_) => "crate computes with the proofs library",
-            None => "groth16 computes with this program's prover",
+            Some(_) => "crate would compute with the proofs library",
+            None => "groth16 would compute with this program's prover",
         }
     }
 }
@@ -58,9 +58,8 @@ pub fn verified(
         log::error!("{what}: the proof doesn't hold: {why}");
     }
     bail!(
-        "{what}: two proofs in a row don't hold ({why}), computed with {maker} on {}: faulty memory, a \
-         faulty CPU or a rotten parameter file are likely; test the memory, let `damocles-worker params \
-         check` read {}, and see what another engine makes: {CHOICE}={}",
+        "{what}: two proofs in a row don't hold ({why}), computed with {maker} on {} from {}: faulty \
+         memory, a faulty CPU or a rotten parameter file are likely; {CHOICE}={}",
         cpu_model(Path::new("/proc/cpuinfo")),
         maker.parameters.display(),
         maker.other()
@@ -123,7 +122,7 @@ mod tests {
             "C2 of sector 7: two proofs in a row don't hold (it doesn't verify), computed with \
              portable arithmetic on ",
             "faulty memory, a faulty CPU or a rotten parameter file",
-            "`damocles-worker params check` read /p/v28.params",
+            " from /p/v28.params: ",
             "DAMOCLES_C2_ENGINE=crate",
         ] {
             assert!(error.contains(part), "{error}");

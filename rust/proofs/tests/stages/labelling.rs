@@ -158,7 +158,7 @@ fn pieces_that_are_not_those_of_tree_d_are_refused() {
     let text = one_line(&error);
     let tree_d = sector.cache().join("sc-02-data-tree-d.dat");
     assert!(
-        text.starts_with(&format!("tree_d {}: its root is [", tree_d.display())),
+        text.starts_with(&format!("tree_d {}: its root is ", tree_d.display())),
         "{text}"
     );
     assert!(!sector.sealed().exists());
