@@ -23,6 +23,8 @@ use crate::tasks::TreeD;
 /// Staged bytes that one thread reads, hashes and writes at a time: with their rows, what a core's own
 /// cache holds.
 const CHUNK: u64 = 1 << 20;
+/// Bytes of a row that are written at a time where all its nodes are the same.
+const ZEROS_PART: u64 = 8 << 20;
 /// Threads at most, on machines with many cores: 2 MiB each, so less than 64 MiB in all.
 const MOST_THREADS: usize = 24;
 
@@ -51,12 +53,32 @@ pub fn from_staged(
     require_size("staged file", staged_file, sector_size)?;
     let staged = File::open(staged_file)
         .with_context(|| format!("open staged file {}", staged_file.display()))?;
-    build(
-        sector_size,
-        Leaves::In(&staged, staged_file),
-        cache_dir,
-        control,
-    )
+    let partial = create(sector_size, cache_dir)?;
+    let tree = DirectFile::new(&partial, tree_d_size(sector_size));
+
+    let chunk_size = usize::try_from(CHUNK.min(sector_size))?;
+    let chunks = Chunks {
+        leaves: &staged,
+        path: staged_file,
+        count: usize::try_from(sector_size)? / chunk_size,
+        zeros: vec![0; chunk_size],
+        above_zeros: Subtree::over(&vec![0; chunk_size]),
+        rows: row_offsets(sector_size),
+        tree: &tree,
+    };
+    let mut roots = chunks.hash_all(control)?;
+
+    // Above the chunks: rows small enough to hold.
+    let mut level = chunk_size.ilog2() as usize - NODE_SIZE.ilog2() as usize;
+    while roots.len() > 1 {
+        let mut above = vec![Node::default(); roots.len() / 2];
+        merkle::parents(roots.as_flattened(), above.as_flattened_mut());
+        roots = above;
+        level += 1;
+        tree.write(roots.as_flattened(), chunks.rows[level])?;
+    }
+    partial.publish()?;
+    control.finish(sector_size)
 }
 
 /// Root of the tree_d in a cache directory, or none if it isn't there with the size of the sector's
@@ -84,58 +106,44 @@ pub fn static_tree_d(sector_size: u64, dir: &Path, control: &mut Control<'_>) ->
     guarded(|| {
         control.check()?;
         require_dir("directory", dir)?;
-        build(checked_size(sector_size)?, Leaves::Zeros, dir, control)
+        let size = checked_size(sector_size)?;
+        let partial = create(size, dir)?;
+        let tree = DirectFile::new(&partial, tree_d_size(size));
+        let mut part = Aligned::new(usize::try_from(ZEROS_PART.min(size / 2))?);
+        // The leaves stay a hole of the file. All nodes of a row are the same.
+        let mut node = Node::default();
+        let mut row = size;
+        for offset in &row_offsets(size)[1..] {
+            node = merkle::parent([node, node].as_flattened());
+            row /= 2;
+            let wanted = part.bytes().len().min(usize::try_from(row)?);
+            let (nodes, _) = part.bytes_mut().as_chunks_mut();
+            nodes[..wanted / NODE].fill(node);
+            for written in (0..row).step_by(wanted) {
+                tree.write(&part.bytes()[..wanted], offset + written)?;
+                control.step(size - 2 * row + written, size)?;
+            }
+        }
+        partial.publish()?;
+        control.finish(size)
     })
 }
 
-/// Where the leaves of a tree come from.
-#[derive(Clone, Copy)]
-enum Leaves<'a> {
-    In(&'a File, &'a Path),
-    Zeros,
-}
-
-fn build(
-    sector_size: u64,
-    leaves: Leaves<'_>,
-    dir: &Path,
-    control: &mut Control<'_>,
-) -> Result<()> {
+/// The file of a tree, without its name, of the size it will have.
+fn create(sector_size: u64, dir: &Path) -> Result<PartialFile> {
     let path = dir.join(TREE_D_FILE);
     let partial = PartialFile::create(&path)?;
     partial
         .file
         .set_len(tree_d_size(sector_size))
         .with_context(|| format!("set size of {}", path.display()))?;
-    let tree = DirectFile::new(&partial, tree_d_size(sector_size));
-
-    let chunk_size = usize::try_from(CHUNK.min(sector_size))?;
-    let chunks = Chunks {
-        leaves,
-        count: usize::try_from(sector_size)? / chunk_size,
-        zeros: vec![0; chunk_size],
-        above_zeros: Subtree::over(&vec![0; chunk_size]),
-        rows: row_offsets(sector_size),
-        tree: &tree,
-    };
-    let mut roots = chunks.hash_all(control)?;
-
-    // Above the chunks: rows small enough to hold.
-    let mut level = chunk_size.ilog2() as usize - NODE_SIZE.ilog2() as usize;
-    while roots.len() > 1 {
-        let mut above = vec![Node::default(); roots.len() / 2];
-        merkle::parents(roots.as_flattened(), above.as_flattened_mut());
-        roots = above;
-        level += 1;
-        tree.write(roots.as_flattened(), chunks.rows[level])?;
-    }
-    partial.publish()?;
-    control.finish(sector_size)
+    Ok(partial)
 }
 
 /// The leaves of a tree in chunks, each of which is read, hashed and written by one thread.
 struct Chunks<'a> {
-    leaves: Leaves<'a>,
+    leaves: &'a File,
+    path: &'a Path,
     count: usize,
     zeros: Vec<u8>,
     above_zeros: Subtree,
@@ -197,20 +205,16 @@ impl Chunks<'_> {
 
     fn hash(&self, index: usize, chunk: &mut Aligned, above: &mut Subtree) -> Result<Node> {
         let offset = (index * self.zeros.len()) as u64;
-        let above = match self.leaves {
-            Leaves::Zeros => &self.above_zeros,
-            Leaves::In(file, path) => {
-                file.read_exact_at(chunk.bytes_mut(), offset)
-                    .with_context(|| format!("read staged file {}", path.display()))?;
-                if chunk.bytes() == self.zeros {
-                    &self.above_zeros
-                } else {
-                    // Zero leaves stay a hole of the file; only these are written.
-                    self.tree.write(chunk.bytes(), offset)?;
-                    above.hash(chunk.bytes());
-                    &*above
-                }
-            }
+        self.leaves
+            .read_exact_at(chunk.bytes_mut(), offset)
+            .with_context(|| format!("read staged file {}", self.path.display()))?;
+        let above = if chunk.bytes() == self.zeros {
+            &self.above_zeros
+        } else {
+            // Zero leaves stay a hole of the file; only these are written.
+            self.tree.write(chunk.bytes(), offset)?;
+            above.hash(chunk.bytes());
+            &*above
         };
         for (level, row) in (1..).zip(above.rows()) {
             self.tree.write(row, self.rows[level] + (offset >> level))?;

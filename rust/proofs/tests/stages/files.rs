@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sector::{payload, Sector};
 use filecoin_proofs::{add_piece, DefaultPieceHasher};
-use filecoin_proofs_api::RegisteredSealProof::{self, StackedDrg2KiBV1_1, StackedDrg8MiBV1_1};
+use filecoin_proofs_api::RegisteredSealProof::{
+    self, StackedDrg2KiBV1_1, StackedDrg512MiBV1_1, StackedDrg8MiBV1_1,
+};
 use filecoin_proofs_api::UnpaddedBytesAmount;
 use proofs::control::Cancelled;
 use proofs::failure::one_line;
@@ -97,8 +99,20 @@ fn an_8mib_sector_has_the_bytes_the_library_writes() {
 }
 
 #[test]
+#[ignore = "reads and writes several GiB, past the page cache: make test-slow"]
+fn a_512mib_sector_has_the_bytes_the_library_writes() {
+    same_bytes_as_the_library(StackedDrg512MiBV1_1, 200_000_001);
+    static_tree_is_that_of_zeros(StackedDrg512MiBV1_1);
+}
+
+#[test]
 fn the_static_tree_is_the_tree_of_a_sector_of_zeros() {
-    let sector = Sector::new(StackedDrg8MiBV1_1);
+    static_tree_is_that_of_zeros(StackedDrg2KiBV1_1);
+    static_tree_is_that_of_zeros(StackedDrg8MiBV1_1);
+}
+
+fn static_tree_is_that_of_zeros(proof: RegisteredSealProof) {
+    let sector = Sector::new(proof);
     sector.add_pieces(vec![]);
     let dir = tempfile::tempdir().unwrap();
     proofs::static_tree_d(sector.size(), dir.path(), &mut Control::none()).unwrap();
