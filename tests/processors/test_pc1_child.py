@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,44 @@ def test_a_child_hashes_on_the_cpus_of_its_set(tmp_path: Path) -> None:
     assert [(thread / "comm").read_text().strip() for thread in hashing] == [f"pc1-cpu{cpu}"]
     assert affinity.get_affinity(int(hashing[0].name)) == {cpu}
     lines.end()
+
+
+def rot(parents: Path, node: int) -> None:
+    """A disk that ruins the parents of a node changes no time: the record of the digest still fits."""
+    before = parents.stat()
+    with parents.open("r+b") as file:
+        file.seek(node * 14 * 4)
+        file.write(struct.pack("<14I", *[0xFFFFFFFF] * 14))
+    os.utime(parents, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_parents_that_rot_in_use_are_read_again_and_their_sectors_layers_go(tmp_path: Path) -> None:
+    """A run fails; the next one in the process has good parents, and takes no layer made with bad ones."""
+    sector = Sector(tmp_path)
+    task = sector.pc1_task(sector.stage_zeros())
+    layers = [sector.cache / f"sc-02-data-layer-{layer}.dat" for layer in (1, 2)]
+    lines = Lines("pc1", FIL_PROOFS_PARENT_CACHE=str(tmp_path / "parents"))
+    assert lines.next() == b"pc1 processor ready\n"
+
+    def answer() -> dict[str, object]:
+        lines.send(b'{"id":1,"task":' + task + b"}\n")
+        found: dict[str, object] = json.loads(lines.next())
+        return found
+
+    whole = answer()
+    assert whole["err_msg"] is None
+    labels = [path.read_bytes() for path in layers]
+    (parents,) = (tmp_path / "parents").glob("*.cache")
+    good = parents.read_bytes()
+
+    layers[1].unlink()
+    rot(parents, 40)
+    message = str(answer()["err_msg"])
+    assert f"parents cache {parents}: the parents of node 40 are not those of the graph" in message
+    assert not list(sector.cache.glob("sc-02-data-layer-*"))
+
+    assert answer() == whole
+    assert [path.read_bytes() for path in layers] == labels
+    assert parents.read_bytes() == good
+    _, log = lines.end()
+    assert b"making it again" in log

@@ -1,4 +1,4 @@
-"""A pc1 child that dies by kill -9 in the middle of a 2 KiB sector: the sector is sealed to the same comm_r."""
+"""A pc1 child that dies by kill -9 in the middle of a 2 KiB sector, which is sealed to the same comm_r."""
 
 from __future__ import annotations
 
