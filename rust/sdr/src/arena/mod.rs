@@ -107,6 +107,8 @@ pub struct Arena {
     pool: Pool,
     system: PathBuf,
     supply: Supply,
+    /// Whether nobody's wish for a node counts.
+    ignores_nodes: bool,
     /// What was said, and about which node.
     said: Mutex<HashSet<(String, Option<u32>)>>,
 }
@@ -118,6 +120,7 @@ impl Arena {
             pool,
             system: system.to_owned(),
             supply: Supply::new("/proc/meminfo".into()),
+            ignores_nodes: false,
             said: Mutex::default(),
         }
     }
@@ -125,6 +128,13 @@ impl Arena {
     /// The arena with the memory that another file than `/proc/meminfo` tells of.
     pub fn with_meminfo(mut self, meminfo: &Path) -> Self {
         self.supply = Supply::new(meminfo.to_owned());
+        self
+    }
+
+    /// The arena with memory of any node whatever is asked for: files of every node are taken, and the
+    /// kernel places the rest.
+    pub fn ignoring_nodes(mut self) -> Self {
+        self.ignores_nodes = true;
         self
     }
 
@@ -152,6 +162,7 @@ impl Arena {
         at_any_price: bool,
         say: &mut dyn FnMut(String),
     ) -> Result<Buffer> {
+        let node = node.filter(|_| !self.ignores_nodes);
         let mut once = |about: &str, text: String| {
             let mut said = self
                 .said

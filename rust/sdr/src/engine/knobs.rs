@@ -1,4 +1,4 @@
-//! What the environment says about how sectors share the cores.
+//! What the environment says about how sectors share the cores, and where their memory is.
 
 use std::env;
 use std::ffi::OsString;
@@ -7,6 +7,8 @@ use std::ffi::OsString;
 const MULTICORE: &str = "FIL_PROOFS_USE_MULTICORE_SDR";
 /// The proofs crate's number of threads that fetch parents for one sector.
 const PRODUCERS: &str = "FIL_PROOFS_MULTICORE_SDR_PRODUCERS";
+/// The switch of the proofs library's fork: its huge page files were taken whatever their NUMA node.
+const DISABLE_NUMA: &str = "FIL_PROOFS_DISABLE_NUMA";
 /// Sectors that this process is given at once, as the daemon tells its processors.
 const CONCURRENT: &str = "DAMOCLES_PC1_CONCURRENT";
 
@@ -15,6 +17,8 @@ const CONCURRENT: &str = "DAMOCLES_PC1_CONCURRENT";
 pub struct Knobs {
     /// Whether every sector is to be hashed from its start: on a core of its own while there are any.
     multicore: bool,
+    /// Whether label memory is taken of any NUMA node.
+    pub any_node: bool,
     /// Sectors that come at once; none if nobody said.
     concurrent: Option<usize>,
 }
@@ -32,8 +36,24 @@ impl Knobs {
             ));
         }
         let text = |name| variable(name).map(|value| value.to_string_lossy().trim().to_lowercase());
-        let multicore = text(MULTICORE)
-            .is_some_and(|value| ["1", "true", "on", "yes"].contains(&value.as_str()));
+        let mut switch = |name| {
+            let value = text(name).unwrap_or_default();
+            let on = ["1", "true", "on", "yes"].contains(&value.as_str());
+            if !on && !["", "0", "false", "off", "no"].contains(&value.as_str()) {
+                say(format!(
+                    "{name}={value}: expected 1 or 0 (true, on, yes or false, off, no); it is passed over"
+                ));
+            }
+            on
+        };
+        let multicore = switch(MULTICORE);
+        let any_node = switch(DISABLE_NUMA);
+        if any_node {
+            say(format!(
+                "{DISABLE_NUMA} is on: label memory and huge page files of any NUMA node are taken, as they come; \
+                 PC1 is slower with memory of another node than its core's"
+            ));
+        }
         let concurrent = text(CONCURRENT).and_then(|value| {
             let number = value.parse().ok().filter(|number| *number > 0);
             if number.is_none() {
@@ -45,6 +65,7 @@ impl Knobs {
         });
         Knobs {
             multicore,
+            any_node,
             concurrent,
         }
     }
@@ -146,5 +167,25 @@ mod tests {
             assert_eq!(knobs.concurrent, None);
             assert!(said[0].contains("expected a number from 1 on"), "{said:?}");
         }
+    }
+
+    #[test]
+    fn switches_are_read_as_the_proofs_crate_reads_them() {
+        for on in ["1", "TRUE", "on", " yes "] {
+            let (knobs, said) = knobs(&[(DISABLE_NUMA, on)]);
+            assert!(knobs.any_node && said.len() == 1, "{said:?}");
+            assert!(said[0].contains("of any NUMA node are taken"), "{said:?}");
+        }
+        for off in ["", "0", "False", "off", "no"] {
+            let (knobs, said) = knobs(&[(DISABLE_NUMA, off), (MULTICORE, off)]);
+            assert!(!knobs.any_node && !knobs.multicore && said.is_empty());
+        }
+        let (unclear, said) = knobs(&[(DISABLE_NUMA, "2"), (MULTICORE, "maybe")]);
+        assert!(!unclear.any_node && !unclear.multicore);
+        assert!(
+            said[0].starts_with("FIL_PROOFS_USE_MULTICORE_SDR=maybe: expected 1 or 0")
+                && said[1].starts_with("FIL_PROOFS_DISABLE_NUMA=2: expected 1 or 0"),
+            "{said:?}"
+        );
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{anyhow, ensure, Result};
 
 use crate::arena::{Arena, Pool};
-use crate::kernel::{best_lanes, Kernel, Lane, Portable, Throughput, Tuned};
+use crate::kernel::{available, best_lanes, Kernel, Lane, Portable, Throughput, Tuned, CHOICE};
 use crate::topology::{allowed_cpus, cores, lock_core, pin_to, preferred_cores, Core};
 use hasher::Hasher;
 pub(crate) use hasher::Running;
@@ -51,7 +51,7 @@ impl Engine {
     ///
     /// Sectors get a core each while cores last, then share them. With `FIL_PROOFS_USE_MULTICORE_SDR=1`
     /// there are as many lanes per core as it takes to hash all sectors that come at once
-    /// (`DAMOCLES_PC1_CONCURRENT`).
+    /// (`DAMOCLES_PC1_CONCURRENT`). With `FIL_PROOFS_DISABLE_NUMA=1` label memory is of any NUMA node.
     ///
     /// `say` receives what the user should know: fallbacks, and settings without effect.
     pub fn for_this_machine(say: &mut dyn FnMut(String)) -> Result<Self> {
@@ -59,13 +59,15 @@ impl Engine {
         let cores = preferred_cores(system, cores(system, &allowed_cpus()?)?, say);
         let (kernel, measured) = measured_on_one_of(&cores, system)?;
         if kernel.name().contains(Portable.name()) {
-            say("this machine has no SHA instructions that PC1 can use: the labels of a sector are computed \
-                 several times slower, by portable code"
-                .to_owned());
+            say(slow(available()[0].name() != Portable.name()));
         }
         let worthwhile = best_lanes(&measured);
-        let lanes = Knobs::from_env(say).lanes(cores.len(), worthwhile, kernel.max_lanes(), say);
-        let arena = Arena::new(Pool::from_env(say), system);
+        let knobs = Knobs::from_env(say);
+        let lanes = knobs.lanes(cores.len(), worthwhile, kernel.max_lanes(), say);
+        let mut arena = Arena::new(Pool::from_env(say), system);
+        if knobs.any_node {
+            arena = arena.ignoring_nodes();
+        }
         Self::new(cores, Box::new(kernel), lanes, arena, say)
     }
 
@@ -183,6 +185,16 @@ impl Drop for MemoryHolder {
     }
 }
 
+/// What to say when portable code hashes: because it was `chosen`, or for want of anything faster.
+fn slow(chosen: bool) -> String {
+    let why = if chosen {
+        format!("{CHOICE}=portable keeps PC1 from the SHA instructions of this machine")
+    } else {
+        "this machine has no SHA instructions that PC1 can use".to_owned()
+    };
+    format!("{why}: the labels of a sector are computed several times slower, by portable code")
+}
+
 /// The kernel, and what each number of lanes achieves with it on a core like those that will hash: one on
 /// which no other process hashes, if there is any.
 fn measured_on_one_of(cores: &[Core], system: &Path) -> Result<(Tuned, Vec<Throughput>)> {
@@ -230,7 +242,7 @@ impl Drop for Slot<'_> {
 mod tests {
     use super::*;
     use crate::graph::{GraphSpec, GraphVersion};
-    use crate::kernel::{available, LaneMemory};
+    use crate::kernel::LaneMemory;
     use crate::parents::ParentsCache;
 
     fn engine(cores: usize, lanes: usize) -> Engine {
@@ -296,6 +308,17 @@ mod tests {
         });
         assert_eq!(order.into_inner().unwrap(), [0, 1, 2, 3]);
     }
+
+    #[test]
+    fn a_machine_without_sha_instructions_is_told_that_it_is_slow() {
+        assert!(slow(false).starts_with("this machine has no SHA instructions"));
+        assert!(slow(true).starts_with("DAMOCLES_PC1_KERNEL=portable keeps"));
+        assert!([false, true]
+            .map(slow)
+            .iter()
+            .all(|text| text.contains("several times slower")));
+    }
+
     /// A kernel that dies of a defect.
     struct Broken;
 

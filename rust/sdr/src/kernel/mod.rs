@@ -12,7 +12,10 @@ mod sha256;
 mod sha_ni;
 mod tuned;
 
-use anyhow::Result;
+use std::env;
+use std::ffi::OsStr;
+
+use anyhow::{bail, Result};
 
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
@@ -23,6 +26,9 @@ pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub use sha_ni::ShaNi;
 pub use tuned::Tuned;
+
+/// Who hashes: `portable`, or no value for the fastest.
+pub const CHOICE: &str = "DAMOCLES_PC1_KERNEL";
 
 /// A way to compute labels.
 ///
@@ -69,6 +75,23 @@ pub fn available() -> Vec<Box<dyn Kernel>> {
     vec![Box::new(Portable)]
 }
 
+/// The kernels that the environment names ([`CHOICE`]): [`Portable`] to do without special instructions,
+/// else those of [`available`].
+pub fn chosen() -> Result<Vec<Box<dyn Kernel>>> {
+    named(&env::var_os(CHOICE).unwrap_or_default())
+}
+
+fn named(value: &OsStr) -> Result<Vec<Box<dyn Kernel>>> {
+    match value.to_str() {
+        Some("") => Ok(available()),
+        Some("portable") => Ok(vec![Box::new(Portable)]),
+        _ => bail!(
+            "{CHOICE}={}: expected portable, or no value for the fastest that the CPU can do",
+            value.display()
+        ),
+    }
+}
+
 /// Computes the labels of the next `count` nodes of every lane (fewer than that for none of them: see
 /// [`Lane::left`]).
 ///
@@ -84,4 +107,19 @@ pub fn advance(kernel: &dyn Kernel, lanes: &mut [&mut Lane], count: u32) -> Resu
     // SAFETY: each lane's rows were checked in the line above, which includes that `count` are left.
     unsafe { kernel.label(lanes, count) };
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_kernel_is_refused() {
+        let error = named(OsStr::new("sha-ni")).err().unwrap().to_string();
+        assert!(
+            error.starts_with("DAMOCLES_PC1_KERNEL=sha-ni: expected portable"),
+            "{error}"
+        );
+        assert_eq!(named(OsStr::new("")).unwrap().len(), available().len());
+    }
 }

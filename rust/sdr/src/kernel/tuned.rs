@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::measure::{measure, Ground, Throughput, Times};
-use super::{available, Kernel, Lane};
+use super::{chosen, Kernel, Lane};
 
 /// Lanes hashed together, by one of the kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,19 +24,24 @@ pub struct Tuned {
     name: String,
 }
 
-/// The times of [`available`] kernels, once they were measured in this process.
-static MEASURED: Mutex<Option<Vec<Times>>> = Mutex::new(None);
+/// The times of the [`chosen`] kernels, once they were measured in this process, and their names.
+static MEASURED: Mutex<Option<(Vec<String>, Vec<Times>)>> = Mutex::new(None);
 
 impl Tuned {
-    /// The kernels that this machine has the instructions for, as one, and what each number of lanes
-    /// achieves with it: measured at the first call, on the calling thread, in some 200 ms.
+    /// The kernels that this machine has the instructions for and that the environment allows, as one,
+    /// and what each number of lanes achieves with it: measured at the first call, on the calling thread,
+    /// in some 200 ms.
     pub fn for_this_machine() -> Result<(Self, Vec<Throughput>)> {
-        let kernels = available();
+        let kernels = chosen()?;
+        let names: Vec<_> = kernels
+            .iter()
+            .map(|kernel| kernel.name().to_owned())
+            .collect();
         // A panic while it is locked leaves nothing half done.
         let mut measured = MEASURED.lock().unwrap_or_else(PoisonError::into_inner);
         let times = match &*measured {
-            Some(times) => times.clone(),
-            None => measured.insert(measure_all(&kernels)?).clone(),
+            Some((of, times)) if *of == names => times.clone(),
+            _ => measured.insert((names, measure_all(&kernels)?)).1.clone(),
         };
         drop(measured);
         Ok(Self::new(kernels, &times))
