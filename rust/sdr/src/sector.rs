@@ -59,13 +59,16 @@ pub fn label_sector(
     let id = |layer| sector.layer_id(layer);
     let mut meter = Meter::new(sector);
     let _alone = alone_in(cache_dir, &mut meter, watch)?;
-    let create = |layer| {
-        Writer::create(id(layer), cache_dir).with_context(|| {
-            format!(
-                "layer {layer} of {}; the layers before it are kept",
-                sector.layers
-            )
-        })
+    let stopped = |layer| {
+        format!(
+            "layer {layer} of {}; the layers before it are kept",
+            sector.layers
+        )
+    };
+    let create = |layer| Writer::create(id(layer), cache_dir).with_context(|| stopped(layer));
+    let finish = |writer: Writer, labels: &[u8]| {
+        let layer = writer.layer();
+        writer.finish(labels).with_context(|| stopped(layer))
     };
     // A full disk is found out before layers are read: every try while it is full would read them all.
     if let Some(layer) = (1..=sector.layers).find(|layer| !id(*layer).path(cache_dir).exists()) {
@@ -85,7 +88,7 @@ pub fn label_sector(
         };
         if layer > 1 && !labelling.has_layer(layer - 1) {
             if let Some(writer) = unfinished.take() {
-                writer.finish(labelling.newest())?;
+                finish(writer, labelling.newest())?;
             }
             labelling.load(&id(layer - 1), cache_dir, &mut meter, watch)?;
         }
@@ -95,14 +98,16 @@ pub fn label_sector(
         labelling.settle(&mut meter, watch)?;
         // Only now that the hashing goes on: the end of the layer before, and flushing it.
         if let Some(writer) = unfinished.take() {
-            writer.finish(labelling.previous())?;
+            finish(writer, labelling.previous())?;
         }
         let mut writer = create(layer)?;
         // One chunk at a time: the next layer waits for what is being written when this one ends.
         let mut behind = false;
         while !running.wait(if behind { Duration::ZERO } else { LOOK })? {
             let node = running.node();
-            behind = writer.follow(labelling.current(node))?;
+            behind = writer
+                .follow(labelling.current(node))
+                .with_context(|| stopped(layer))?;
             meter.node(node, watch)?;
         }
         labelling.finished(layer, &running);
@@ -111,7 +116,7 @@ pub fn label_sector(
         unfinished = Some(writer);
     }
     if let (Some(writer), Some(labelling)) = (unfinished, &labelling) {
-        writer.finish(labelling.newest())?;
+        finish(writer, labelling.newest())?;
     }
     meter.finished(watch)?;
     Ok(Outcome {
@@ -283,11 +288,20 @@ fn allocate(
             told = true;
             (watch.say)(format!(
                 "PC1 waits for memory, which other sectors hold: {error}; give it fewer sectors at once \
-                 (concurrent of the processor), or the machine more memory"
+                 (concurrent of the processor, or processors.limitation.concurrent.pc1), or the machine more memory"
             ));
         }
         meter.idle(watch)?;
         thread::sleep(WAIT);
+    }
+}
+
+/// In words, what so many cores take.
+fn places(cores: usize, lanes: usize) -> String {
+    let sectors = if lanes == 1 { "sector" } else { "sectors" };
+    match cores {
+        1 => format!("1 core hashes {lanes} {sectors}"),
+        _ => format!("{cores} cores hash {lanes} {sectors} each"),
     }
 }
 
@@ -303,10 +317,9 @@ impl<'a> Labelling<'a> {
             if !told {
                 told = true;
                 (watch.say)(format!(
-                    "PC1 waits for a place: {} cores hash {} sectors each; give it fewer sectors at once \
-                     (concurrent of the processor), or more cpus (its cgroup.cpuset)",
-                    engine.cores().count(),
-                    engine.lanes()
+                    "PC1 waits for a place: {} at a time; give it fewer sectors at once (concurrent of the \
+                     processor, or processors.limitation.concurrent.pc1), or more cpus (its cgroup.cpuset)",
+                    places(engine.cores().count(), engine.lanes())
                 ));
             }
             meter.idle(watch)

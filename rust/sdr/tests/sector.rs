@@ -3,15 +3,20 @@
 mod common;
 
 use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use common::{assert_layers, engine, judge_layers, label, layer_path, sector, spec, specs, Random};
+use sdr::arena::{Arena, Pool};
 use sdr::graph::GraphVersion;
 use sdr::parents::ParentsCache;
-use sdr::{label_sector, last_layer, Watch};
+use sdr::topology::{allowed_cpus, Core};
+use sdr::{label_sector, last_layer, Engine, Watch};
 
 #[test]
 fn all_proof_types_at_2_kib_are_the_crates() {
@@ -192,29 +197,55 @@ fn progress_goes_forward_through_all_layers() {
     assert!(last.labels_per_second > 0.0);
 }
 
-/// A tmpfs with room for a few layers; needs the right to mount.
+/// A small tmpfs on a directory of its own; unmounted when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// None, which is said, without the right to mount.
+    fn new(size: &str) -> Option<Self> {
+        let disk = SmallDisk(tempfile::tempdir().unwrap());
+        let options = format!("size={size}");
+        if disk.mount(&["-t", "tmpfs", "-o", &options, "none"]) {
+            return Some(disk);
+        }
+        common::skipped("mounting a small tmpfs needs root");
+        None
+    }
+
+    fn grow(&self, size: &str) {
+        assert!(self.mount(&["-o", &format!("remount,size={size}")]));
+    }
+
+    fn mount(&self, arguments: &[&str]) -> bool {
+        let mut mount = Command::new("mount");
+        let status = mount.args(arguments).arg(self.0.path()).status();
+        status.is_ok_and(|status| status.success())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Nothing is there to unmount where the mount failed.
+        let _ = Command::new("umount").arg(self.0.path()).output();
+    }
+}
+
 #[test]
 fn a_full_disk_is_said_and_the_sector_goes_on_when_there_is_room() {
-    let dir = tempfile::tempdir().unwrap();
-    let mount = |options: &str| {
-        let options = format!("{options}size=3500k");
-        std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "none"])
-            .arg(dir.path())
-            .output()
-            .unwrap()
-    };
-    if !mount("").status.success() {
-        common::skipped("mounting a small tmpfs needs root");
+    let Some(disk) = SmallDisk::new("3500k") else {
         return;
-    }
+    };
     let engine = engine(1, 1);
     let sector = sector(spec(5, GraphVersion::V1_1, 1 << 20), 7, &mut Random(18));
     let mut watch = Watch {
         progress: &mut |_| Ok(()),
         say: &mut |_| (),
     };
-    let error = label_sector(&engine, &sector, dir.path(), &mut watch).unwrap_err();
+    let error = label_sector(&engine, &sector, disk.path(), &mut watch).unwrap_err();
     let text = format!("{error:#}");
     assert!(
         text.contains("layer 4 of 7") && text.contains("disk is full"),
@@ -225,24 +256,116 @@ fn a_full_disk_is_said_and_the_sector_goes_on_when_there_is_room() {
         progress: &mut |_| bail!("it reads the layers that are there"),
         say: &mut |_| (),
     };
-    let again = label_sector(&engine, &sector, dir.path(), &mut reading).unwrap_err();
+    let again = label_sector(&engine, &sector, disk.path(), &mut reading).unwrap_err();
     assert_eq!(format!("{again:#}"), text);
 
-    let remounted = std::process::Command::new("mount")
-        .args(["-o", "remount,size=16m"])
-        .arg(dir.path())
-        .status()
-        .unwrap();
-    assert!(remounted.success());
-    let (outcome, _) = label(&engine, &sector, dir.path());
+    disk.grow("16m");
+    let (outcome, _) = label(&engine, &sector, disk.path());
     assert_eq!(outcome.kept, [1, 2, 3]);
     assert_layers(
-        dir.path(),
+        disk.path(),
         &judge_layers(sector.parents.spec(), &sector.replica_id, 7),
     );
-    assert!(std::process::Command::new("umount")
-        .arg(dir.path())
-        .status()
-        .unwrap()
-        .success());
+}
+
+/// What a file system does that can't set space aside, or takes it back: a write in the middle of a layer
+/// fails. Here the space is taken back and used by somebody else.
+fn fill(partial: &Path, size: u64, filler: &Path) {
+    let file = fs::File::options().write(true).open(partial).unwrap();
+    file.set_len(0).unwrap();
+    let mut other = fs::File::create(filler).unwrap();
+    while other.write_all(&[1; 4096]).is_ok() {}
+    file.set_len(size).unwrap();
+}
+
+#[test]
+fn a_disk_that_gets_full_in_the_middle_of_a_layer_is_said_and_the_layers_before_it_are_kept() {
+    const LAYERS: u32 = 6;
+    let size = 8 << 20;
+    let Some(disk) = SmallDisk::new("64m") else {
+        return;
+    };
+    let engine = engine(1, 1);
+    let sector = sector(spec(5, GraphVersion::V1_1, size), LAYERS, &mut Random(27));
+    let filler = disk.path().join("filler");
+    let mut cut = None;
+    let mut watch = Watch {
+        // A layer takes longer than the time between two reports, so that one of them is seen in its middle.
+        progress: &mut |progress| {
+            let name = format!("sc-02-data-layer-{}.partial", progress.layer);
+            let partial = disk.path().join(name);
+            let middle = 1..progress.nodes / 4 * 3;
+            if cut.is_none()
+                && progress.layer > 2
+                && middle.contains(&progress.node)
+                && partial.exists()
+            {
+                cut = Some(progress.layer);
+                fill(&partial, size, &filler);
+            }
+            Ok(())
+        },
+        say: &mut |_| (),
+    };
+    let error = label_sector(&engine, &sector, disk.path(), &mut watch).unwrap_err();
+    let cut = cut.expect("no layer was seen in its middle");
+    let text = format!("{error:#}");
+    let name = format!("sc-02-data-layer-{cut}.partial: the disk is full");
+    assert!(
+        text.starts_with(&format!(
+            "layer {cut} of {LAYERS}; the layers before it are kept: write "
+        )) && text.contains(&name)
+            && text.contains("free some space and try again"),
+        "{text}"
+    );
+
+    fs::remove_file(&filler).unwrap();
+    let (outcome, _) = label(&engine, &sector, disk.path());
+    assert_eq!(outcome.kept, (1..cut).collect::<Vec<_>>());
+    // The crate takes long for so many labels; those of a run without a cut are its own (tests above).
+    let whole = tempfile::tempdir().unwrap();
+    label(&engine, &sector, whole.path());
+    let expected: Vec<_> = (1..=LAYERS)
+        .map(|layer| fs::read(layer_path(whole.path(), layer)).unwrap())
+        .collect();
+    assert_layers(disk.path(), &expected);
+}
+
+/// A node that this machine does not have: every page is elsewhere.
+#[test]
+fn label_memory_on_another_node_than_asked_for_is_told_and_the_sector_goes_on() {
+    let core = Core {
+        cpu: allowed_cpus().unwrap()[0],
+        node: Some(63),
+        cache: None,
+    };
+    let arena = Arena::new(Pool::default(), Path::new("/sys"));
+    let engine = Engine::new(vec![core], common::kernel(), 1, arena, &mut |_| ()).unwrap();
+    let sector = sector(spec(5, GraphVersion::V1_1, 4 << 20), 2, &mut Random(28));
+    let dir = tempfile::tempdir().unwrap();
+    let (_, said) = label(&engine, &sector, dir.path());
+    assert_layers(
+        dir.path(),
+        &judge_layers(sector.parents.spec(), &sector.replica_id, 2),
+    );
+    let placed = engine
+        .arena()
+        .allocate(4096, None, true, &mut |_| ())
+        .and_then(|buffer| {
+            buffer.settle(&mut |_| ())?;
+            buffer.placement()
+        });
+    if !placed.is_ok_and(|placed| !placed.is_empty()) {
+        return common::skipped("the kernel does not tell where pages are");
+    }
+    let told: Vec<_> = said
+        .iter()
+        .filter(|text| text.contains("2 of 2 pages are not on NUMA node 63 as asked"))
+        .collect();
+    assert_eq!(told.len(), 2, "once for each buffer: {said:?}");
+    assert!(
+        said.iter()
+            .any(|text| text.contains("can't be bound to NUMA node 63")),
+        "{said:?}"
+    );
 }

@@ -80,6 +80,11 @@ impl Writer {
         Ok(writer)
     }
 
+    /// Which layer it writes.
+    pub fn layer(&self) -> u32 {
+        self.id.layer
+    }
+
     /// Writes the next chunk of the finished labels if it is whole, and returns whether there is one more:
     /// `labels` are those from the layer's start, at the same page-aligned place in every call.
     pub fn follow(&mut self, labels: &[u8]) -> Result<bool> {
