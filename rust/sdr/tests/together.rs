@@ -3,12 +3,12 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{assert_layers, engine, judge_layers, label, sector, spec, Random};
-use sdr::arena::{Arena, Pool};
+use sdr::arena::{create_files, Arena, Pool};
 use sdr::graph::{GraphVersion, NODE_SIZE};
 use sdr::topology::{allowed_cpus, Core};
 use sdr::{label_sector, Engine, Sector, Watch};
@@ -110,6 +110,162 @@ fn a_sector_waits_for_the_memory_that_others_hold() {
             &judge_layers(sector.parents.spec(), &sector.replica_id, 2),
         );
     }
+}
+
+/// Huge pages are cleared when they are taken, which takes long: one of a sector's two buffers that is there
+/// already stays taken while the other is waited for.
+#[test]
+fn a_sector_that_waits_for_memory_keeps_the_huge_pages_it_has_got() {
+    let dir = tempfile::tempdir().unwrap();
+    let meminfo = dir.path().join("meminfo");
+    fs::write(&meminfo, "MemAvailable: 1 kB\n").unwrap();
+    let core = Core {
+        cpu: allowed_cpus().unwrap()[0],
+        node: None,
+        cache: None,
+    };
+    // Room for a sector and a half.
+    let spec = spec(5, GraphVersion::V1_1, 1 << 20);
+    let huge = dir.path().join("numa_0");
+    let files = create_files(&huge, spec.layer_size(), 3, None).unwrap();
+    let pattern = format!("{}/numa_$NUMA_NODE_INDEX", dir.path().display());
+    let pool = Pool::load(&pattern, &mut |_| ()).unwrap();
+    let arena = Arena::new(pool, Path::new("/sys")).with_meminfo(&meminfo);
+    let engine = Engine::new(vec![core; 2], common::kernel(), 1, arena, &mut |_| ()).unwrap();
+    let mut random = Random(29);
+    let [first, second] = [(); 2].map(|()| sector(spec, 2, &mut random));
+
+    let started = std::sync::Barrier::new(2);
+    let (ours, others) = (dir.path().join("ours"), dir.path().join("others"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            fs::create_dir(&ours).unwrap();
+            let mut met = false;
+            let mut watch = Watch {
+                // Held in its first layer until the other has waited for a while.
+                progress: &mut |progress| {
+                    if progress.layer == 1 && !met {
+                        met = true;
+                        started.wait();
+                        started.wait();
+                    }
+                    Ok(())
+                },
+                say: &mut |_| (),
+            };
+            label_sector(&engine, &first, &ours, &mut watch).unwrap();
+        });
+        fs::create_dir(&others).unwrap();
+        started.wait();
+        let mut waits = 0;
+        let mut free_while_it_waited = Vec::new();
+        let mut watch = Watch {
+            // Between two tries to get the second buffer.
+            progress: &mut |progress| {
+                if progress.layer == 0 {
+                    waits += 1;
+                    let free = |file: &&PathBuf| {
+                        let file = fs::File::open(file).unwrap();
+                        sdr::lock::try_exclusive(file).unwrap().is_some()
+                    };
+                    match waits {
+                        1..=3 => free_while_it_waited.extend(files.iter().find(free).cloned()),
+                        4 => _ = started.wait(),
+                        _ => (),
+                    }
+                }
+                Ok(())
+            },
+            say: &mut |_| (),
+        };
+        label_sector(&engine, &second, &others, &mut watch).unwrap();
+        assert!(free_while_it_waited.is_empty(), "{free_while_it_waited:?}");
+    });
+    for (dir, sector) in [(ours, first), (others, second)] {
+        assert_layers(&dir, &judge_layers(&spec, &sector.replica_id, 2));
+    }
+}
+
+#[test]
+fn a_sector_that_waits_for_a_place_says_what_would_give_it_one() {
+    let engine = engine(1, 1);
+    let mut random = Random(30);
+    let [first, second] =
+        [(); 2].map(|()| sector(spec(5, GraphVersion::V1_1, 64 << 10), 2, &mut random));
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let started = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut held = false;
+            let mut watch = Watch {
+                progress: &mut |progress| {
+                    if progress.layer == 1 && !held {
+                        held = true;
+                        started.wait();
+                        started.wait();
+                    }
+                    Ok(())
+                },
+                say: &mut |_| (),
+            };
+            label_sector(&engine, &first, dirs[0].path(), &mut watch).unwrap();
+        });
+        started.wait();
+        let mut said = Vec::new();
+        let mut waits = 0;
+        let mut watch = Watch {
+            progress: &mut |progress| {
+                if progress.layer == 0 {
+                    waits += 1;
+                    if waits == 2 {
+                        started.wait();
+                    }
+                }
+                Ok(())
+            },
+            say: &mut |text| said.push(text),
+        };
+        label_sector(&engine, &second, dirs[1].path(), &mut watch).unwrap();
+        let about: Vec<_> = said
+            .iter()
+            .filter(|text| text.contains("waits for a place: 1 core hashes 1 sector at a time"))
+            .collect();
+        assert!(
+            about.len() == 1
+                && about[0].contains("concurrent")
+                && about[0].contains("cgroup.cpuset"),
+            "{said:?}"
+        );
+    });
+    for (dir, sector) in dirs.iter().zip([first, second]) {
+        let layers = judge_layers(sector.parents.spec(), &sector.replica_id, 2);
+        assert_layers(dir.path(), &layers);
+    }
+}
+
+/// A core that the kernel does not give: told, and hashed all the same.
+#[test]
+fn a_core_that_can_not_be_had_is_told_and_the_sector_is_labelled() {
+    let core = Core {
+        cpu: 100_000,
+        node: None,
+        cache: None,
+    };
+    let arena = Arena::new(Pool::default(), Path::new("/sys"));
+    let mut said = Vec::new();
+    let engine = Engine::new(vec![core], common::kernel(), 1, arena, &mut |text| {
+        said.push(text)
+    })
+    .unwrap();
+    assert!(
+        said.len() == 1 && said[0].contains("can't be pinned to CPU 100000"),
+        "{said:?}"
+    );
+    let sector = sector(spec(5, GraphVersion::V1_1, 64 << 10), 2, &mut Random(32));
+    let dir = tempfile::tempdir().unwrap();
+    label(&engine, &sector, dir.path());
+    let layers = judge_layers(sector.parents.spec(), &sector.replica_id, 2);
+    assert_layers(dir.path(), &layers);
 }
 
 /// Three sectors on three cores of a machine with memory for one.
