@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -72,6 +73,18 @@ def test_a_child_hashes_on_the_cpus_of_its_set(tmp_path: Path) -> None:
     assert [(thread / "comm").read_text().strip() for thread in hashing] == [f"pc1-cpu{cpu}"]
     assert affinity.get_affinity(int(hashing[0].name)) == {cpu}
     lines.end()
+
+
+def test_the_log_says_how_fast_each_layer_was_hashed(tmp_path: Path) -> None:
+    sector = Sector(tmp_path)
+    task = sector.pc1_task(sector.stage_zeros())
+    lines = Lines("pc1")
+    assert lines.next() == b"pc1 processor ready\n"
+    lines.send(b'{"id":1,"task":' + task + b"}\n")
+    assert json.loads(lines.next())["err_msg"] is None
+    _, log = lines.end()
+    said = re.findall(rb"PC1 of sector 7: layer (\d) of 2 hashed at [\d.]+ M labels/s; about \d+ min left", log)
+    assert said == [b"1", b"2"], log
 
 
 def rot(parents: Path, node: int) -> None:

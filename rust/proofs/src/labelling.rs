@@ -65,7 +65,7 @@ impl Identity {
 /// cache is made: then it is in nodes of that cache.
 pub fn label(identity: &Identity, cache_dir: &Path, control: &mut Control<'_>) -> Result<Outcome> {
     let sector = identity.sector(control)?;
-    watched(control, |watch| {
+    watched(identity.sector_id, control, |watch| {
         sdr::label_sector(engine()?.as_ref(), &sector, cache_dir, watch)
     })
     .inspect_err(|error| {
@@ -85,7 +85,7 @@ pub fn label(identity: &Identity, cache_dir: &Path, control: &mut Control<'_>) -
 /// Progress as in [`label`].
 pub fn last_layer(identity: &Identity, control: &mut Control<'_>) -> Result<Labels> {
     let sector = identity.sector(control)?;
-    watched(control, |watch| {
+    watched(identity.sector_id, control, |watch| {
         sdr::last_layer(engine()?.as_ref(), &sector, watch)
     })
     .inspect_err(|error| {
@@ -133,18 +133,35 @@ fn obtain(
     ParentsCache::obtain(dir, spec, threads, &mut report, say)
 }
 
-/// Runs `work` with `control` told how many labels there are, of how many.
+/// Runs `work` with `control` told how many labels there are, of how many, and the log each layer's rate.
 fn watched<T>(
+    sector_id: u64,
     control: &mut Control<'_>,
     work: impl FnOnce(&mut Watch<'_>) -> Result<T>,
 ) -> Result<T> {
+    let mut told = None;
     work(&mut Watch {
         progress: &mut |progress| {
+            if progress.hashed != told {
+                told = progress.hashed;
+                log_layer(sector_id, progress);
+            }
             let (done, total) = labels(progress);
             control.step(done, total)
         },
         say: &mut say,
     })
+}
+
+fn log_layer(sector_id: u64, progress: &Progress) {
+    if let (Some((layer, rate)), Some(left)) = (progress.hashed, progress.left) {
+        log::info!(
+            "PC1 of sector {sector_id}: layer {layer} of {} hashed at {:.3} M labels/s; about {} min left",
+            progress.layers,
+            rate / 1e6,
+            left.as_secs().div_ceil(60)
+        );
+    }
 }
 
 /// Labels done and labels in all layers.

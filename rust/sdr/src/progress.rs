@@ -20,6 +20,8 @@ pub struct Progress {
     pub nodes: u32,
     /// Average of this run.
     pub labels_per_second: f64,
+    /// The layer that this run hashed last, and the labels per second of its hashing alone.
+    pub hashed: Option<(u32, f64)>,
     /// Time that the labels still missing will take at that rate; none before there is a rate.
     pub left: Option<Duration>,
 }
@@ -87,7 +89,10 @@ impl Meter {
         self.idle(watch)
     }
 
-    pub fn finished_layer(&mut self) {
+    /// The layer is hashed, which took so long.
+    pub fn finished_layer(&mut self, hashing: Duration) {
+        let rate = f64::from(self.progress.nodes) / hashing.as_secs_f64();
+        self.progress.hashed = Some((self.progress.layer, rate));
         self.progress.node = 0;
         self.done += u64::from(self.progress.nodes);
     }

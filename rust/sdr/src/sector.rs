@@ -110,9 +110,9 @@ pub fn label_sector(
                 .with_context(|| stopped(layer))?;
             meter.node(node, watch)?;
         }
-        labelling.finished(layer, &running);
+        let hashing = labelling.finished(layer, &running);
         drop(running);
-        meter.finished_layer();
+        meter.finished_layer(hashing);
         unfinished = Some(writer);
     }
     if let (Some(writer), Some(labelling)) = (unfinished, &labelling) {
@@ -156,9 +156,9 @@ pub fn last_layer(engine: &Engine, sector: &Sector, watch: &mut Watch<'_>) -> Re
         while !running.wait(LOOK)? {
             meter.node(running.node(), watch)?;
         }
-        labelling.finished(layer, &running);
+        let hashing = labelling.finished(layer, &running);
         drop(running);
-        meter.finished_layer();
+        meter.finished_layer(hashing);
     }
     meter.finished(watch)?;
     let [first, second] = labelling.buffers;
@@ -398,12 +398,15 @@ impl<'a> Labelling<'a> {
         Ok(())
     }
 
-    /// Notes that the lane that was started, `running`, has reached the end of `layer`.
-    fn finished(&mut self, layer: u32, running: &Running) {
+    /// Notes that the lane that was started, `running`, has reached the end of `layer`, and returns how long
+    /// it was hashed.
+    fn finished(&mut self, layer: u32, running: &Running) -> Duration {
         let end = running.reached_end().unwrap_or_else(Instant::now);
-        self.hashing += end - self.started;
+        let hashing = end - self.started;
+        self.hashing += hashing;
         self.newest = 1 - self.newest;
         self.layer = Some(layer);
+        hashing
     }
 
     /// The first `node` labels of the layer being hashed, which are finished.

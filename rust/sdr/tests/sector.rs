@@ -195,6 +195,12 @@ fn progress_goes_forward_through_all_layers() {
         (4, 1 << 15, Some(std::time::Duration::ZERO))
     );
     assert!(last.labels_per_second > 0.0);
+    // Each layer is told with its rate once it is hashed.
+    let mut hashed: Vec<_> = seen.iter().filter_map(|progress| progress.hashed).collect();
+    assert!(hashed.iter().all(|(_, rate)| *rate > 0.0), "{hashed:?}");
+    hashed.dedup();
+    let layers: Vec<_> = hashed.iter().map(|(layer, _)| *layer).collect();
+    assert_eq!(layers, [1, 2, 3, 4]);
 }
 
 /// A small tmpfs on a directory of its own; unmounted when dropped.
