@@ -32,9 +32,10 @@ from damocles_worker.metrics.exporter import Exporter
 from damocles_worker.metrics.worker import WorkerMetrics
 from damocles_worker.preflight.manager import ManagerView, ask
 from damocles_worker.preflight.start import say_in_background
+from damocles_worker.preflight.work import pc1_at_once
 from damocles_worker.processors.pool import Pool
 from damocles_worker.processors.scheduler import Scheduler
-from damocles_worker.processors.spec import TOKEN_VARIABLE
+from damocles_worker.processors.spec import PC1_CONCURRENT, TOKEN_VARIABLE
 from damocles_worker.sealing import external
 from damocles_worker.sealing.active import HOT_NEXT_STEP
 from damocles_worker.sealing.machine.events import Failure
@@ -84,6 +85,7 @@ async def run(settings: Settings, on_ready: Callable[[Daemon], None] | None = No
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, _on_signal, stop, number)
     _hide_secrets(settings)
+    _tell_engine(settings)
     address = parse_address(settings.manager.addr)
     manager = ManagerClient(address, headers=settings.manager.headers)
     try:
@@ -125,6 +127,17 @@ def _hide_secrets(settings: Settings) -> None:
     for processors in settings.processors.stages.values():
         for processor in processors:
             hide(value for name, value in processor.envs.items() if is_secret_name(name))
+
+
+def _tell_engine(settings: Settings) -> None:
+    """How many sectors PC1 in this process is given at once: its stage limit, where it has one.
+
+    The engine shares its cores out by it, as a child's does by the child's ``concurrent``. What the
+    environment says goes before.
+    """
+    at_once = pc1_at_once(settings)
+    if at_once and "pc1" in settings.processors.concurrent and not settings.processors.stages.get("pc1"):
+        os.environ.setdefault(PC1_CONCURRENT, str(at_once))
 
 
 def _on_signal(stop: asyncio.Event, number: int) -> None:

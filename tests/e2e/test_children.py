@@ -262,3 +262,12 @@ def test_stop_while_a_processor_takes_its_time_to_start(tmp_path: Path) -> None:
         running.wait(lambda: marker.exists() and marker.read_text(), what="the processor")
         assert running.terminate() == 0
         assert not Path(f"/proc/{int(marker.read_text())}/exe").exists()
+
+
+def test_pc1_inside_the_daemon_shares_its_cores_out_by_the_limit_of_its_stage(tmp_path: Path) -> None:
+    """Told to hash all its sectors at once, it took the lanes of a measurement: it did not know how many."""
+    text = "[processors.limitation.concurrent]\npc1 = 1\n"
+    with cluster(tmp_path, "--sectors", "1", "--deals", "none", sealing=text) as running:
+        running.start_worker(FIL_PROOFS_USE_MULTICORE_SDR="1")
+        running.wait(lambda: "PC1 engine: " in running.log, what="PC1")
+        assert re.search(r"PC1 engine: .* kernel, \d+ cores, 1 lanes each", running.log), running.log

@@ -49,7 +49,7 @@ def test_labels_lie_in_the_files_it_is_given(tmp_path: Path, given: str) -> None
     assert layers <= {file.read_bytes() for file in files}
 
 
-def test_only_our_pc1_child_is_told_how_many_tasks_come_at_once() -> None:
+def test_only_our_pc1_child_is_told_how_many_tasks_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     def told(spec: ChildSpec) -> str | None:
         return spec.environment(None, None).get(PC1_CONCURRENT)
 
@@ -58,6 +58,10 @@ def test_only_our_pc1_child_is_told_how_many_tasks_come_at_once() -> None:
     assert told(ChildSpec("pc2", 0, concurrent=3)) is None
     assert told(ChildSpec("pc1", 0, concurrent=3, bin="/usr/bin/another")) is None
     assert told(ChildSpec("pc1", 0, concurrent=3, envs={PC1_CONCURRENT: "5"})) == "5"
+    # What the daemon's own engine is told is no business of another stage's.
+    monkeypatch.setenv(PC1_CONCURRENT, "7")
+    assert told(ChildSpec("unseal", 0)) is None
+    assert told(ChildSpec("pc1", 0)) == "7"
 
 
 def test_a_child_hashes_on_the_cpus_of_its_set(tmp_path: Path) -> None:
@@ -83,7 +87,9 @@ def test_the_log_says_how_fast_each_layer_was_hashed(tmp_path: Path) -> None:
     lines.send(b'{"id":1,"task":' + task + b"}\n")
     assert json.loads(lines.next())["err_msg"] is None
     _, log = lines.end()
-    said = re.findall(rb"PC1 of sector 7: layer (\d) of 2 hashed at [\d.]+ M labels/s; about \d+ min left", log)
+    said = re.findall(
+        rb"PC1 of sector 7: layer (\d) of 2 hashed at [\d.]+ M labels/s; about \d+ min left", log
+    )
     assert said == [b"1", b"2"], log
 
 

@@ -53,6 +53,12 @@ def attached_stores(settings: Settings) -> list[Attached]:
     return [Attached(store.name, store.root, store.readonly) for store in opened]
 
 
+def pc1_at_once(settings: Settings) -> int:
+    """How many sectors PC1 has at once at most: threads that label, as far as its stage limit goes."""
+    labelling = sum(thread.plan in LABELLING_PLANS for thread in settings.threads)
+    return min(settings.processors.concurrent.get("pc1", labelling), labelling)
+
+
 def pc1_by_node(settings: Settings, nodes: dict[int, frozenset[int]]) -> dict[int, int]:
     """How many sectors PC1 has at once on each NUMA node, with this program's engine.
 
@@ -61,8 +67,7 @@ def pc1_by_node(settings: Settings, nodes: dict[int, frozenset[int]]) -> dict[in
     """
     if not nodes:
         return {}
-    labelling = sum(thread.plan in LABELLING_PLANS for thread in settings.threads)
-    limit = min(settings.processors.concurrent.get("pc1", labelling), labelling)
+    limit = pc1_at_once(settings)
     processors = settings.processors.stages.get("pc1", ())
     if not processors:
         return spread(limit, sorted(nodes))

@@ -31,7 +31,8 @@ DAEMON_STAGE = "EMPTY"
 NUMA_VARIABLE = "VENUS_WORKER_NUMA_PREFERRED"
 GROUP_VARIABLE = "VC_CG_NAME"
 CPUSET_VARIABLE = "VC_CG_CPUSET"
-#: How many tasks at once a pc1 child of ours gets: what its engine shares its cores out by.
+#: How many tasks at once a pc1 child of ours gets, or the daemon itself: what its engine shares its cores out
+#: by.
 PC1_CONCURRENT = "DAMOCLES_PC1_CONCURRENT"
 #: Where an add_pieces child looks for the token of the market.
 TOKEN_VARIABLE = "PIECE_FETCHER_TOKEN"
@@ -111,6 +112,8 @@ class ChildSpec(Struct, frozen=True):
         """
         environment = dict(os.environ) if self.inherit_envs else {}
         environment.pop(protocol.CONTROL_FD, None)
+        if self.table != "pc1":
+            environment.pop(PC1_CONCURRENT, None)
         if self.numa_preferred is not None:
             environment[NUMA_VARIABLE] = str(self.numa_preferred)
         if self.cpuset is not None and group is not None:
