@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import threading
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,31 @@ def test_files_in_use_and_of_other_sizes_do_not_count(tmp_path: Path) -> None:
     rows = {tuple(line.split()[:3]): line.split() for line in result.output.splitlines() if "MiB" in line}
     assert rows["0", "2", "MiB"][5] == "0" and rows["1", "2", "MiB"][5] == "256"
     assert hugepages(tree, "-n", "1", "-s", "32GiB", "--files-path", f"{tree}/huge").exit_code == 1
+
+
+def test_pc1_gets_its_file_at_any_moment_while_files_are_counted(tmp_path: Path) -> None:
+    """Each file was locked for a moment to see whether that works: PC1 at that moment passed over it."""
+    label_files(tmp_path, 1)
+    counted = threading.Event()
+
+    def count() -> None:
+        for _ in range(2000):
+            free_label_files(f"{tmp_path}/huge/numa_$NUMA_NODE_INDEX", SECTOR_SIZES["512MiB"])
+        counted.set()
+
+    counting = threading.Thread(target=count)
+    counting.start()
+    refused = 0
+    with (tmp_path / "huge/numa_0/512.0_MiB_0").open("rb") as pc1:
+        while not counted.is_set():
+            try:
+                fcntl.flock(pc1, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                refused += 1
+            else:
+                fcntl.flock(pc1, fcntl.LOCK_UN)
+    counting.join()
+    assert refused == 0
 
 
 def test_a_pattern_without_the_nodes_number_is_refused(tmp_path: Path) -> None:
