@@ -12,12 +12,19 @@ use super::{portable, Kernel, Lane};
 use crate::graph::{BASE_DEGREE, DEGREE, NODE_SIZE};
 use compress::{fresh, initial, kept, kept_and_once, once, store_label, Block, Schedule};
 
-/// Nodes of a lane whose parents are looked up in memory together.
-const TOGETHER: usize = 2;
+/// Nodes of a lane whose parents are looked up in memory together, with so many lanes. Few lanes get further when
+/// the look-ups come evenly; the blocks of many leave no time in which a look-up holds up nothing.
+const fn together(lanes: usize) -> usize {
+    if lanes <= 2 {
+        1
+    } else {
+        2
+    }
+}
 
 /// Of how many nodes, from a lane's on, it is known where their parents' labels are: its own, the next, and those
 /// to be looked up then.
-const KNOWN: usize = 2 + TOGETHER;
+const KNOWN: usize = 4;
 
 /// More lanes than this bring nothing on any machine: the instructions start no faster.
 const MOST: usize = 4;
@@ -171,7 +178,7 @@ fn prefix(lane: &mut Lane, node: u32) -> Block {
 /// Labels the next `count` nodes of each lane.
 ///
 /// Parents' labels are anywhere in memory, so each is fetched into the cache before it is read, twice. First all of
-/// [`TOGETHER`] nodes at once: a fetch whose address has to be looked up in the page tables holds up everything behind
+/// [`together`] nodes at once: a fetch whose address has to be looked up in the page tables holds up everything behind
 /// it, so they shall be looked up side by side. Where many are on their way, the machine drops some; so they are
 /// fetched again one by one, beside the blocks of the node before, when their addresses are known to the machine. The
 /// lanes do the first at different times, because all at once would drop most.
@@ -236,8 +243,8 @@ unsafe fn label<const N: usize>(lanes: [&mut Lane; N], count: u32) {
             }
             for repeat in 0..REPEATS - 1 {
                 for l in 0..N {
-                    if repeat == 2 * l && (node + l).is_multiple_of(TOGETHER) {
-                        for known in 2..KNOWN {
+                    if repeat == 2 * l && (node + l).is_multiple_of(together(N)) {
+                        for known in KNOWN - together(N)..KNOWN {
                             for parent in parents[l][(node + known) % KNOWN] {
                                 bring_near(parent);
                             }
