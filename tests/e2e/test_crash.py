@@ -22,6 +22,19 @@ def live_until(running: Cluster, commit: int, moment: str) -> str:
     return point
 
 
+def _killed_within(running: Cluster, stage: str) -> None:
+    """One life of the worker: killed when a part of ``stage`` is done, and not all of it."""
+
+    def share() -> float:
+        threads = running.threads()
+        progress = threads[0]["progress"] if threads and threads[0]["job_stage"] == stage else None
+        return progress[0] / progress[1] if progress else 0.0
+
+    running.start_worker()
+    running.wait(lambda: 0.05 < share() < 0.95, 120, f"the middle of {stage}")
+    running.kill()
+
+
 def _let_it_finish(running: Cluster, writes: int) -> None:
     running.start_worker()
     running.wait(running.finalized, SECTOR_TIMEOUT, "the sector")
@@ -46,13 +59,19 @@ def test_killed_right_after_every_write(logged: Path, undisturbed: Undisturbed) 
 
 
 def test_killed_right_before_every_write(logged: Path, undisturbed: Undisturbed) -> None:
-    """The work of the lost write is done again, from its inputs, to the same result.
+    """The work of the lost write is done again, to the same result; so is a C2 that was cut in its middle.
 
     Killed between PC2 and its write, the sealed file was encoded twice once, which only C1 noticed.
     """
     expected = _points(undisturbed)
     with cluster(logged, "--sectors", "1", "--deals", "none") as running:
-        killed = [live_until(running, 2, "before") for _ in expected[1:]]
+        killed = []
+        for point in expected[1:]:
+            within = point.startswith("C2 ")
+            if within:
+                _killed_within(running, "C2")
+            # The life that ended in the middle has written what comes before.
+            killed.append(live_until(running, 1 if within else 2, "before"))
         _let_it_finish(running, len(expected))
         assert killed == expected[1:]
         assert [f"{row.event} {row.state}" for row in running.history()] == expected
@@ -109,6 +128,24 @@ def test_killed_in_the_middle_of_pc2_starts_from_the_staged_data(
         running.wait(lambda: running.sector().get("comm_r"), what="the pre-commit")
         assert commitments(running) == undisturbed.commitments
         running.call("WorkerPause", 0)
+
+
+def test_an_8_mib_sector_killed_again_and_again_in_the_middle_of_pc2(tmp_path: Path) -> None:
+    """The daemon's own PC2, in its process: trees that were finished stay, the rest is made again."""
+    found = []
+    for kills in (3, 0):
+        root = tmp_path / f"{kills}"
+        root.mkdir()
+        options = ("--sectors", "1", "--deals", "none", "--sector-size", "8MiB", "--seed-delay", "1000000")
+        with cluster(root, *options) as running:
+            for _ in range(kills):
+                _killed_within(running, "PC2")
+                assert running.history()[-1].state == "PC1Done"
+            running.start_worker()
+            running.wait(lambda: running.sector().get("comm_r"), SECTOR_TIMEOUT, "the pre-commit")
+            found.append(commitments(running))
+            running.call("WorkerPause", 0)
+    assert found[0] == found[1]
 
 
 def _until(undisturbed: Undisturbed, event: str) -> list[str]:

@@ -238,7 +238,9 @@ class Runner:
                     return Answered(await getattr(self._manager, method)(*args))
                 case RunStage(stage, task, args):
                     await bench.settled()
-                    log.log(logging.DEBUG if self._looking_again else logging.INFO, "%s started", stage)
+                    # An idle thread looks for space each time it asks for work.
+                    quiet = self._looking_again or stage == "reserve_space"
+                    log.log(logging.DEBUG if quiet else logging.INFO, "%s started", stage)
                     output = await stages.run(bench, stage, task, args, self._on_progress)
                     self._looking_again = False
                     return Answered(output)

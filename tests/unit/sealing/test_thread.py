@@ -67,6 +67,20 @@ def test_a_manager_that_is_down_is_shown_by_an_idle_thread_and_logged_once(
 
 
 @pytest.mark.usefixtures("idle_sizes")
+def test_an_idle_thread_does_not_log_each_time_it_asks_for_work(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path / "store", Manager(allocate_sector=None))
+
+    async def story(_thread: SealingThread) -> None:
+        await until(lambda: bench.manager.count("allocate_sector") > 9)
+
+    with caplog.at_level(logging.INFO):
+        run(bench, story)
+    assert "reserve_space" not in caplog.text
+
+
+@pytest.mark.usefixtures("idle_sizes")
 @pytest.mark.parametrize(
     ("error", "shown"),
     [
