@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import select
 import socket
 import ssl
 import time
@@ -21,6 +20,7 @@ from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 from damocles_worker.errors import Level, WorkerError
 from damocles_worker.filesystem import file_error, make_directories
 from damocles_worker.stores.attached import AttachedStore
+from damocles_worker.stores.cut import connected, cut_when_cancelled
 from damocles_worker.stores.transfer import (
     PROGRESS_INTERVAL,
     CancelFlag,
@@ -35,8 +35,6 @@ CONNECT_TIMEOUT = 10.0
 SILENCE = 60.0
 #: Seconds for the answer after the last byte: a server may make 32 GiB durable first.
 ANSWER = 3600.0
-#: Seconds between two looks at the cancel flag while an answer is waited for.
-LOOK = 0.2
 #: Seconds for the answer of a server that has closed the connection already.
 REFUSAL = 5.0
 #: Seconds without a packet, between two probes, and probes without an answer until a server counts as dead.
@@ -167,17 +165,21 @@ def _put(
     """PUT the file; ``only`` is the one status that will do, any 2xx if None."""
     size = piece.stat().st_size
     parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    what = f"the upload of {piece.name} to {shown(url)}"
     try:
-        with closing(kind(parts.hostname or "", parts.port, timeout=CONNECT_TIMEOUT)) as connection:
-            connection.connect()
-            _keep_alive(connection.sock)
-            length = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-            body = _chunks(piece, size, progress, cancel)
-            # Closed as well: after "Connection: close" it is the response that owns the socket.
-            with closing(_request(connection, path, {**headers, **length}, body, cancel)) as response:
-                text = " ".join(response.read(300).decode(errors="replace").split())
+        with closing(_Connection(parts)) as connection:
+            plain = connected(connection.host, connection.port, CONNECT_TIMEOUT, cancel)
+            connection.sock = plain
+            with cut_when_cancelled(plain, cancel, what):
+                _keep_alive(plain)
+                if parts.scheme == "https":
+                    connection.sock = _secured(plain, connection.host)
+                length = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+                body = _chunks(piece, size, progress, cancel)
+                # Closed as well: after "Connection: close" it is the response that owns the socket.
+                with closing(_request(connection, path, {**headers, **length}, body)) as response:
+                    text = " ".join(response.read(300).decode(errors="replace").split())
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise WorkerError(
             f"piece {piece.name} can't be uploaded to {shown(url)}: {error or type(error).__name__}",
@@ -195,12 +197,28 @@ def _put(
     )
 
 
-def _keep_alive(connected: socket.socket) -> None:
+class _Connection(http.client.HTTPConnection):
+    """A connection that is given its socket, over TLS as well."""
+
+    def __init__(self, parts: SplitResult) -> None:
+        if parts.scheme == "https":
+            self.default_port = http.client.HTTPS_PORT
+        super().__init__(parts.hostname or "", parts.port)
+
+
+def _secured(plain: socket.socket, host: str) -> ssl.SSLSocket:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context.wrap_socket(plain, server_hostname=host)
+
+
+def _keep_alive(plain: socket.socket) -> None:
     """Have a server that is gone noticed, however long it may be silent while it is there."""
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
     for name, value in zip(names, KEEPALIVE, strict=True):
-        connected.setsockopt(socket.IPPROTO_TCP, name, value)
+        plain.setsockopt(socket.IPPROTO_TCP, name, value)
 
 
 def _request(
@@ -208,7 +226,6 @@ def _request(
     path: str,
     headers: dict[str, str],
     body: Iterator[bytes],
-    cancel: CancelFlag | None,
 ) -> http.client.HTTPResponse:
     """The answer to a PUT, also one that comes, with the end of the connection, before the whole body."""
     connection.sock.settimeout(SILENCE)
@@ -223,22 +240,8 @@ def _request(
             response.close()
         # No answer, or one to a piece that did not get there.
         raise
-    _wait_for_answer(connection.sock, path, cancel)
     connection.sock.settimeout(ANSWER)
     return connection.getresponse()
-
-
-def _wait_for_answer(connected: socket.socket, path: str, cancel: CancelFlag | None) -> None:
-    """Until something can be read; a server may take its time over a large piece, and a pause must not."""
-    poller = select.poll()
-    poller.register(connected, select.POLLIN)
-    patient_until = time.monotonic() + ANSWER
-    while not poller.poll(1000 * LOOK):
-        if cancel is not None and cancel.cancelled:
-            # Closing the connection tells the server, so that a resume does not send beside it.
-            raise CopyCancelledError(f"the upload to {path.split('?')[0]} was stopped before it was answered")
-        if time.monotonic() > patient_until:
-            raise TimeoutError(f"no answer for {ANSWER:g} s")
 
 
 def _opened(piece: Path) -> BinaryIO:
