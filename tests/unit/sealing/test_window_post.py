@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from damocles_worker.errors import WorkerError
+from damocles_worker.config.settings import Sealing
+from damocles_worker.errors import Level, WorkerError
 from damocles_worker.manager.types import (
     WdPoStAccesses,
     WdPoStAllocatedJob,
@@ -17,7 +18,7 @@ from damocles_worker.manager.types import (
     WindowPoStOutput,
 )
 from damocles_worker.sealing.machine.task import Task
-from tests.e2e.sealed import MINER, seal
+from tests.e2e.sealed import MINER, SealedSector, seal
 from tests.unit.sealing.bench import Place, at_work
 
 
@@ -46,13 +47,20 @@ def test_a_faulty_sector_is_named_in_the_log_with_its_files(
     assert sealed[1].text in line and str(replica) in line and "rebuild the sector" in line
 
 
+#: All tries but the last one are used up.
+LAST_TRY = Sealing().max_retries
+
+
+def job_of(sealed: SealedSector) -> WdPoStAllocatedJob:
+    wanted = [WdPoStSector(1, sealed.comm_r, False, WdPoStAccesses("persist", "persist"))]
+    return WdPoStAllocatedJob("job1", WdPoStInput(wanted, MINER, "StackedDrgWindow2KiBV1_2", [5] * 32))
+
+
 def test_a_store_that_went_away_is_the_reason_why_there_is_no_proof(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The library said that it could not open a file."""
-    sealed = seal(tmp_path, 1)
-    wanted = [WdPoStSector(1, sealed.comm_r, False, WdPoStAccesses("persist", "persist"))]
-    job = WdPoStAllocatedJob("job1", WdPoStInput(wanted, MINER, "StackedDrgWindow2KiBV1_2", [5] * 32))
+    job = job_of(seal(tmp_path, 1))
 
     async def prove(there: Place) -> tuple[None, str]:
         async def fails(*_: Any) -> None:
@@ -61,8 +69,31 @@ def test_a_store_that_went_away_is_the_reason_why_there_is_no_proof(
             raise WorkerError("can't open p_aux", next_step="Look")
 
         monkeypatch.setattr(there.bench, "compute", fails)
-        output: tuple[None, str] = await there.run("window_post", Task("wdpost", job=job))
+        task = Task("wdpost", job=job, retries=LAST_TRY)
+        output: tuple[None, str] = await there.run("window_post", task)
         return output
 
     output, error = at_work(tmp_path, prove)
     assert output is None and "the attached store 'persist' is gone" in error
+
+
+def test_what_can_be_mended_meanwhile_is_tried_again_before_the_manager_hears_of_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One missing parameter file, put there a minute later, had cost the window."""
+    job = job_of(seal(tmp_path, 1))
+    missing = WorkerError("no x.params", next_step="Put it there", waits_for="parameter file x.params")
+
+    async def prove(there: Place) -> tuple[None, str]:
+        async def fails(*_: Any) -> None:
+            raise missing
+
+        monkeypatch.setattr(there.bench, "compute", fails)
+        with pytest.raises(WorkerError, match=r"no x\.params") as failed:
+            await there.run("window_post", Task("wdpost", job=job))
+        # A retry is burned: nobody else gets the job while it is held here.
+        assert failed.value.level is Level.TEMPORARY and failed.value.waits_for is None
+        last: tuple[None, str] = await there.run("window_post", Task("wdpost", job=job, retries=LAST_TRY))
+        return last
+
+    assert at_work(tmp_path, prove) == (None, str(missing))

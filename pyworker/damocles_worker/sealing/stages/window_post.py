@@ -18,7 +18,11 @@ log = logging.getLogger(__name__)
 async def window_post(
     bench: Workbench, task: Task, progress: Progress
 ) -> tuple[WindowPoStOutput | None, str]:
-    """The proof, or None and why there is none: the manager is to hear that before the window closes."""
+    """The proof, or None and why there is none: the manager is to hear that before the window closes.
+
+    What may be mended meanwhile (a processor that died, parameters or a store that are missing) is raised
+    until the retries are used up. It is never waited for without end: nobody else gets a job that is held.
+    """
     assert task.job
     job = task.job.input
     try:
@@ -39,9 +43,9 @@ async def window_post(
             _warn(request, output)
         return output, ""
     except WorkerError as error:
-        if error.level is Level.TEMPORARY and task.retries < bench.policy.max_retries:
-            # A processor that died: there may be time for another.
-            raise
+        passing = error.level is Level.TEMPORARY or error.waits_for is not None
+        if passing and task.retries < bench.policy.max_retries:
+            raise WorkerError(error.cause, level=Level.TEMPORARY, next_step=error.next_step) from error
         return None, str(error)
 
 
