@@ -8,6 +8,7 @@ from damocles_worker.config.settings import Sealing
 from damocles_worker.errors import Level
 from damocles_worker.manager.types import OnChainState, PollResp
 from damocles_worker.sealing.machine.events import (
+    AcquireLimit,
     AwaitResume,
     CallManager,
     Drain,
@@ -82,7 +83,10 @@ def test_changed_settings_leave_work_alone(plan: str) -> None:
     for _ in range(200):
         if world.ended:
             break
-        if not isinstance(world.waiting_on, Sleep):
+        # Who waits for a place before it asks for a job has no work yet.
+        assert world.machine is not None
+        waits = isinstance(world.waiting_on, AcquireLimit) and not world.machine.task.assigned
+        if not isinstance(world.waiting_on, Sleep) and not waits:
             world.send(SettingsChanged())
             assert not world.ended
         world.send(world.answer())
@@ -179,6 +183,7 @@ def test_resume_can_not_end_a_task_whose_work_is_not_done(plan: str) -> None:
     while world.machine is not None and not world.machine.task.assigned:
         world.send(world.answer())
     if plan == "wdpost":
+        world.send(Failed(Failure(Level.TEMPORARY, "the child has died", "it is tried again")))
         world.send(Pause())
     else:
         world.send(broken)

@@ -121,6 +121,17 @@ class Pool:
             return self._by_slot[lease.worker].name
         return children[0].name if len(children) == 1 else f"ext({len(children)} children)"
 
+    def situation(self, stage: str) -> str:
+        """What the processors of ``stage`` are doing, in a few words, for an error."""
+        children = [child.status() for child in self._stages.get(stage, ())]
+        if not children:
+            return f"{self._inprocess.name(stage)} is at work on as much as limitation.concurrent allows"
+        return "; ".join(
+            f"{child.path}: {child.state}, {child.tasks} tasks"
+            + (f", {child.last_error}" if child.last_error else "")
+            for child in children
+        )
+
     async def run(
         self,
         stage: str,

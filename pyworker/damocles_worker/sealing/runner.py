@@ -12,9 +12,10 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-from damocles_worker.errors import WorkerError
+from damocles_worker.errors import Level, WorkerError
 from damocles_worker.manager.client import ManagerClient
 from damocles_worker.manager.types import WorkerIdentifier
+from damocles_worker.processors.scheduler import Lease
 from damocles_worker.sealing import stages, telling
 from damocles_worker.sealing.estimates import duration_key, seconds_left
 from damocles_worker.sealing.failures import failure_of
@@ -229,10 +230,10 @@ class Runner:
         """Carry out an instruction that has an answer; whatever goes wrong becomes a failure."""
         try:
             match instruction:
-                case AcquireLimit(stage):
+                case AcquireLimit(stage, patience):
                     # Before, since who waits holds nothing.
                     await bench.settled()
-                    bench.lease = await self._held.enter_async_context(self._services.limits.hold(stage))
+                    bench.lease = await self._take_place(stage, patience)
                     return Answered()
                 case CallManager(method, args):
                     return Answered(await getattr(self._manager, method)(*args))
@@ -255,6 +256,19 @@ class Runner:
                     raise TypeError(f"{instruction} has no answer")
         except Exception as error:
             return Failed(failure_of(error))
+
+    async def _take_place(self, stage: str, patience: float | None) -> Lease:
+        try:
+            async with asyncio.timeout(patience):
+                return await self._held.enter_async_context(self._services.limits.hold(stage))
+        except TimeoutError:
+            raise WorkerError(
+                f"no processor of {stage} had a place within {patience:g} s"
+                f" ({self._services.processors.situation(stage)})",
+                level=Level.PERMANENT,
+                next_step="Look at `damocles-worker worker processors`; limitation.concurrent and ext_locks"
+                " say how many work at once",
+            ) from None
 
     def _on_progress(self, done: int, total: int) -> None:
         self._progress = (done, total)

@@ -190,7 +190,9 @@ class SealingThread:
         return self._machine is None and (self._paused_outside or blocked)
 
     def _waits_for_work(self) -> bool:
-        return self._machine is not None and machine_step.waits_for_work(self._machine)
+        """Not while it waits for a place, which may take hours."""
+        waiting = isinstance(self._runner.doing, AcquireLimit)
+        return self._machine is not None and machine_step.waits_for_work(self._machine) and not waiting
 
     def _without_store(self) -> bool:
         return self._machine is not None and self._machine.plan.name == WITHOUT_STORE

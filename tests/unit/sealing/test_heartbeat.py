@@ -53,3 +53,9 @@ def test_a_known_reason_is_not_replaced_by_the_stop() -> None:
 def test_a_job_that_another_worker_may_have_finished_is_left_alone(activity: str) -> None:
     assert stopped(activity, state="Allocated") == []
     assert stopped(activity, state="Generated", window_proof=PROOF) == []
+
+
+def test_a_job_that_was_not_held_for_a_while_is_handed_in_with_a_proof_only() -> None:
+    assert stopped(state="Allocated", job_let_go=True) == []
+    assert stopped(state="Generated", job_error="store s2 is gone", job_let_go=True) == []
+    assert stopped(state="Generated", window_proof=PROOF, job_let_go=True) == [("job1", PROOF, "")]

@@ -150,9 +150,10 @@ class Wipe:
 
 @dataclass(frozen=True)
 class AcquireLimit:
-    """Take a slot of the stage's limit; answered when it is held."""
+    """Take a slot of the stage's limit; answered when it is held, failed after ``patience`` seconds."""
 
     stage: str
+    patience: float | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from damocles_worker.sealing.machine.events import Failure
-from damocles_worker.sealing.machine.plan import Ask, Compute, Idle, Move, Plan
+from damocles_worker.sealing.machine.plan import Ask, Compute, Hold, Idle, Move, Plan
 from damocles_worker.sealing.machine.task import Task
 
 
@@ -36,7 +36,9 @@ class Machine:
 def waits_for_work(machine: Machine) -> bool:
     """Whether the thread may begin anew with other settings: nothing is under way that they would change."""
     if machine.activity == "busy":
-        return isinstance(machine.move, Idle)
+        return isinstance(machine.move, Idle) or (
+            isinstance(machine.move, Hold) and not machine.task.assigned
+        )
     return machine.activity in ("blocked", "paused") and not machine.task.assigned
 
 

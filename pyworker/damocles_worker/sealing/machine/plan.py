@@ -42,13 +42,16 @@ class Change:
     detail: str = ""
     #: The detail is something the operator should see.
     warning: bool = False
+    #: The limit that is held was taken for the next state.
+    keeps_place: bool = False
 
 
 @dataclass(frozen=True)
 class Hold:
-    """Take the stage's limit before going on."""
+    """Take the stage's limit before going on; it fails after ``patience`` seconds without a place."""
 
     stage: str
+    patience: float | None = None
 
 
 @dataclass(frozen=True)
@@ -151,8 +154,10 @@ class Plan:
     shared: bool = False
     #: What fails for good is dropped, since waiting for the operator would help nobody.
     drops_failed: bool = False
-    #: Told to the manager beside ReportState when a task stops for good.
-    on_stop: Callable[[Task, Failure], Notify] | None = None
+    #: Told to the manager beside ReportState when a task stops for good; None: nothing.
+    on_stop: Callable[[Task, Failure], Notify | None] | None = None
+    #: What a task is when the operator resumes it after a pause.
+    resumed: Callable[[Task], Task] = lambda task: task
 
     def legal_states(self, task: Task) -> list[str]:
         """States that ``resume --state`` may set: those whose data are in the record."""

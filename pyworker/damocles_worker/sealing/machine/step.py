@@ -171,8 +171,8 @@ def _issue(machine: Machine, outcome: Outcome, context: Context, out: list[Instr
     match outcome:
         case Change():
             return _commit(machine, outcome, context, out)
-        case Hold(stage):
-            return machine, [*out, AcquireLimit(stage)]
+        case Hold(stage, patience):
+            return machine, [*out, AcquireLimit(stage, patience)]
         case Ask(method, args):
             return machine, [*out, CallManager(method, args)]
         case Compute(stage=stage, args=args):
@@ -218,8 +218,10 @@ def _commit(machine: Machine, change: Change, context: Context, out: list[Instru
     machine = replace(machine, task=task, move=None)
     if moved:
         report = [Report(task, before, change.state, change.event)] if task.sector else []
-        out += [*_release(machine), *report]
-        machine = replace(machine, held=None, failure=None, idles=0)
+        release = [] if change.keeps_place else _release(machine)
+        out += [*release, *report]
+        held = machine.held if change.keeps_place else None
+        machine = replace(machine, held=held, failure=None, idles=0)
     return _advance(machine, context, out)
 
 
@@ -229,7 +231,9 @@ def _idle(machine: Machine, why: str, context: Context, out: list[Instruction]) 
         return _end(machine, "drained", out)
     if idles > context.policy.request_task_max_retries:
         return _end(machine, "idle", out)
-    return replace(machine, idles=idles), [*out, Sleep(context.policy.recover_interval, why, "idle")]
+    # A place that is not needed now is somebody else's.
+    sleep = Sleep(context.policy.recover_interval, why, "idle")
+    return replace(machine, idles=idles, held=None), [*out, *_release(machine), sleep]
 
 
 # ---- failures -----------------------------------------------------------------------------------
@@ -307,19 +311,14 @@ def _stop(machine: Machine, failure: Failure, out: list[Instruction]) -> Result:
 
 
 def _drop(machine: Machine, failure: Failure, out: list[Instruction]) -> Result:
-    """The manager is told at once, so that somebody else can try.
-
-    Without a place to work in the next task would fare like this one, so none is taken.
-    """
+    """The manager is told at once, so that somebody else can try."""
     out = [*out, *_on_stop(machine, failure)]
-    dropped, out = _forget(machine, Forget("Dropped", "dropped", failure.text), out)
-    if isinstance(machine.move, Hold):
-        return _paused(dropped, failure, out[:-1])
-    return dropped, out
+    return _forget(machine, Forget("Dropped", "dropped", failure.text), out)
 
 
 def _on_stop(machine: Machine, failure: Failure) -> list[Instruction]:
-    return [machine.plan.on_stop(machine.task, failure)] if machine.plan.on_stop else []
+    notice = machine.plan.on_stop(machine.task, failure) if machine.plan.on_stop else None
+    return [] if notice is None else [notice]
 
 
 def _tell(machine: Machine, failure: Failure) -> list[Instruction]:
@@ -372,6 +371,8 @@ def _resume(machine: Machine, state: str | None, context: Context) -> Result:
     if machine.activity not in ("paused", "blocked") or check_resume(machine, state):
         return machine, []
     task = machine.task.afresh()
+    if machine.activity == "paused":
+        task = machine.plan.resumed(task)
     resumed = replace(
         machine, task=task, activity="busy", failure=None, move=None, pause_requested=False, idles=0
     )

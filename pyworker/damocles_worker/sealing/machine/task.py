@@ -111,6 +111,8 @@ class Task(Struct, frozen=True):
     job: WdPoStAllocatedJob | None = None
     window_proof: WindowPoStOutput | None = None
     job_error: str = ""
+    #: The operator had the thread paused meanwhile: another worker may have the job, or have done it.
+    job_let_go: bool = False
 
     @property
     def assigned(self) -> bool:

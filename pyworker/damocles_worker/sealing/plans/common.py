@@ -33,11 +33,11 @@ def failure(level: Level, cause: str, next_step: str, waits_for: str | None = No
     return Fail(Failure(level, cause, next_step, waits_for))
 
 
-def holding(stage: str, move: StateMove) -> StateMove:
-    """``move`` with a slot of the stage's limit, which is taken first."""
+def holding(stage: str, move: StateMove, patience: float | None = None) -> StateMove:
+    """``move`` with a slot of the stage's limit, taken first: within ``patience`` seconds if given."""
 
     def first_hold(task: Task, context: Context) -> Outcome:
-        return move(task, context) if context.held == stage else Hold(stage)
+        return move(task, context) if context.held == stage else Hold(stage, patience)
 
     return first_hold
 
