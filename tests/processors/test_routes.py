@@ -89,7 +89,7 @@ def test_nothing_is_left_in_the_store_of_a_copy_whose_process_was_killed(tmp_pat
     """It would be as large as a sector, and nobody would look for it."""
     program = (
         "import os, signal, sys\nfrom damocles_worker.sealing import routes\n"
-        "from damocles_worker.stores import transfer\ntransfer.PROGRESS_INTERVAL = 0.0\n"
+        "from damocles_worker.stores import pump\npump.PROGRESS_INTERVAL = 0.0\n"
         "die = lambda done, total: os.kill(os.getpid(), signal.SIGKILL)\n"
         "routes.run(sys.argv[1].encode(), die, None, disable_link=False)\n"
     )

@@ -97,11 +97,13 @@ class InProcess:
         work: Callable[[_native.Cancel], Result],
         *,
         cancel: _native.Cancel | None = None,
+        grace: float | None = None,
     ) -> Result:
         """Run ``work`` in a thread of its own; it gets the flag that tells it to stop.
 
-        When the waiting task is cancelled the flag is set, and the thread gets ``grace`` seconds to
-        end before it is abandoned: it is a daemon thread, so that the process can exit all the same.
+        When the waiting task is cancelled the flag is set, and the thread gets ``grace`` seconds (None: the
+        usual ones) to end before it is abandoned: it is a daemon thread, so that the process can exit all
+        the same.
         """
         flag = cancel if cancel is not None else _native.Cancel()
         loop = asyncio.get_running_loop()
@@ -132,7 +134,7 @@ class InProcess:
             return await asyncio.shield(outcome)
         except asyncio.CancelledError:
             flag.cancel()
-            await asyncio.wait({outcome}, timeout=self._grace)
+            await asyncio.wait({outcome}, timeout=self._grace if grace is None else grace)
             # That it was cut short is no news; asyncio would log what nobody has asked for.
             outcome.add_done_callback(asyncio.Future.exception)
             raise

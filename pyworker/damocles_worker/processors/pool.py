@@ -172,10 +172,15 @@ class Pool:
             await asyncio.wait(self._unfinished[owner])
 
     async def call(
-        self, stage: str, work: Callable[[_native.Cancel], Result], *, cancel: _native.Cancel | None = None
+        self,
+        stage: str,
+        work: Callable[[_native.Cancel], Result],
+        *,
+        cancel: _native.Cancel | None = None,
+        grace: float | None = None,
     ) -> Result:
         """Run ``work`` in a thread of this process; see :meth:`InProcess.call`."""
-        return await self._inprocess.call(stage, work, cancel=cancel)
+        return await self._inprocess.call(stage, work, cancel=cancel, grace=grace)
 
     def status(self) -> list[ChildStatus]:
         """All external processors, in the order they were started."""

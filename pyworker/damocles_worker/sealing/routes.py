@@ -18,7 +18,8 @@ from msgspec import Struct, field
 
 from damocles_worker.errors import WorkerError
 from damocles_worker.filesystem import file_error, fsync_directory, make_directories
-from damocles_worker.stores.transfer import CancelFlag, CopyCancelledError, Progress, copy_durable
+from damocles_worker.stores.pump import CancelFlag, CopyCancelledError, Progress
+from damocles_worker.stores.transfer import copy_durable
 
 
 class Place(Struct, frozen=True):

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
 
-from damocles_worker.stores.transfer import CancelFlag, CopyCancelledError
+from damocles_worker.stores.pump import CancelFlag, CopyCancelledError
 
 #: Seconds between two looks at the cancel flag.
 LOOK = 0.2

@@ -14,11 +14,8 @@ import mmap
 import os
 import secrets
 import stat
-import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 from damocles_worker.errors import Level, WorkerError
 from damocles_worker.filesystem import (
@@ -31,29 +28,12 @@ from damocles_worker.filesystem import (
     no_space,
 )
 from damocles_worker.stores.attached import AttachedStore
+from damocles_worker.stores.pump import CancelFlag, CopyCancelledError, Progress, Target, pump
 from damocles_worker.stores.sealing import SealingStore
 from damocles_worker.stores.space import tree_count
 
-#: Bytes read and written at once; large enough to keep a disk array or network store streaming.
+#: Bytes read back at once.
 BUFFER = 8 << 20
-#: Files from this size on are dropped from the page cache behind the copy: 32 GiB of replica would push
-#: the parents cache of a running PC1 out of memory.
-DROP_CACHE_FROM = 64 << 20
-#: Seconds between two progress reports.
-PROGRESS_INTERVAL = 0.1
-
-Progress = Callable[[int, int], None]
-
-
-class CancelFlag(Protocol):
-    """``_native.Cancel`` or anything with its property."""
-
-    @property
-    def cancelled(self) -> bool: ...
-
-
-class CopyCancelledError(Exception):
-    """The copy was asked to stop; the destination is as it was before."""
 
 
 def cache_files(sector_size: int) -> list[str]:
@@ -186,6 +166,9 @@ def copy_durable(
         checksum = _copy(source, temporary, size, progress, cancel)
         if verify:
             _read_back(temporary, size, checksum, cancel)
+        if cancel is not None and cancel.cancelled:
+            # Nobody waits for this copy any more, and another one may be under way.
+            raise CopyCancelledError(f"the copy of {source} was stopped before it was put in its place")
         try:
             temporary.rename(destination)
             fsync_directory(destination.parent)
@@ -232,7 +215,7 @@ def _copy(
         try:
             before = os.fstat(reader)
             os.posix_fadvise(reader, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-            checksum, copied = _pump(reader, writer, source, temporary, size, progress, cancel)
+            checksum, copied = pump(reader, source, Target(writer, temporary, size), size, progress, cancel)
             after = os.fstat(reader)
             if copied != size or (after.st_size, after.st_mtime_ns) != (size, before.st_mtime_ns):
                 raise WorkerError(
@@ -255,66 +238,6 @@ def _copy(
     finally:
         os.close(reader)
     return checksum
-
-
-def _pump(
-    reader: int,
-    writer: int,
-    source: Path,
-    temporary: Path,
-    size: int,
-    progress: Progress | None,
-    cancel: CancelFlag | None,
-) -> tuple[str, int]:
-    """Move all bytes from ``reader`` to ``writer``: (SHA-256 in hex, bytes moved).
-
-    A second thread takes the checksum of one buffer while this one writes it and reads the next, so
-    that hashing costs no time as long as it is faster than the disks.
-    """
-    digest = hashlib.sha256()
-    buffers = [mmap.mmap(-1, BUFFER), mmap.mmap(-1, BUFFER)]
-    hashing: list[Future[None] | None] = [None, None]
-    large = size >= DROP_CACHE_FROM
-    offset = 0
-    last_report = 0.0
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checksum") as pool:
-        turn = 0
-        while True:
-            if cancel is not None and cancel.cancelled:
-                raise CopyCancelledError(f"the copy of {source} was stopped at {offset} of {size} bytes")
-            pending = hashing[turn]
-            if pending is not None:
-                pending.result()
-            try:
-                count = os.readv(reader, [buffers[turn]])
-            except OSError as error:
-                raise file_error(error, "read", source) from error
-            if count == 0:
-                break
-            view = memoryview(buffers[turn])[:count]
-            hashing[turn] = pool.submit(digest.update, view)
-            _write_all(writer, view, temporary, size)
-            if large:
-                # On dirty pages this only starts their write-back; a later call drops them.
-                os.posix_fadvise(writer, max(0, offset - BUFFER), count + BUFFER, os.POSIX_FADV_DONTNEED)
-                os.posix_fadvise(reader, offset, count, os.POSIX_FADV_DONTNEED)
-            offset += count
-            turn = 1 - turn
-            if progress is not None and (
-                time.monotonic() - last_report >= PROGRESS_INTERVAL or offset >= size
-            ):
-                last_report = time.monotonic()
-                progress(offset, size)
-    return digest.hexdigest(), offset
-
-
-def _write_all(writer: int, view: memoryview, path: Path, size: int) -> None:
-    while view:
-        try:
-            count = os.write(writer, view)
-        except OSError as error:
-            raise file_error(error, "write", path, needed=size) from error
-        view = view[count:]
 
 
 def _read_back(path: Path, size: int, checksum: str, cancel: CancelFlag | None) -> None:

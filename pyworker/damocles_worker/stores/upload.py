@@ -21,14 +21,8 @@ from damocles_worker.errors import Level, WorkerError
 from damocles_worker.filesystem import file_error, make_directories
 from damocles_worker.stores.attached import AttachedStore
 from damocles_worker.stores.cut import connected, cut_when_cancelled
-from damocles_worker.stores.transfer import (
-    PROGRESS_INTERVAL,
-    CancelFlag,
-    CopyCancelledError,
-    Progress,
-    copy_durable,
-    present,
-)
+from damocles_worker.stores.pump import PROGRESS_INTERVAL, CancelFlag, CopyCancelledError, Progress
+from damocles_worker.stores.transfer import copy_durable, present
 
 CONNECT_TIMEOUT = 10.0
 #: Seconds in which a server takes no byte after which a connection counts as broken.

@@ -16,11 +16,11 @@ import pytest
 from msgspec import structs
 
 from damocles_worker.errors import WorkerError
-from damocles_worker.stores import transfer
+from damocles_worker.stores import pump, transfer
 from damocles_worker.stores.attached import AttachedStore
+from damocles_worker.stores.pump import CopyCancelledError
 from damocles_worker.stores.sealing import SealingStore
 from damocles_worker.stores.transfer import (
-    CopyCancelledError,
     cache_files,
     copy_durable,
     persist,
@@ -38,12 +38,17 @@ class Flag:
         self.cancelled = cancelled
 
 
-@pytest.fixture(autouse=True)
-def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=["past the cache", "through the cache"])
+def small_buffers(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Several turns of the copy loop, page dropping included, for a small file."""
     monkeypatch.setattr(transfer, "BUFFER", 1 << 18)
-    monkeypatch.setattr(transfer, "DROP_CACHE_FROM", 1 << 20)
-    monkeypatch.setattr(transfer, "PROGRESS_INTERVAL", 0.0)
+    monkeypatch.setattr(pump, "BUFFER", 1 << 18)
+    monkeypatch.setattr(pump, "STRIDE", 1 << 18)
+    monkeypatch.setattr(pump, "SYNC_EVERY", 1 << 19)
+    monkeypatch.setattr(pump, "LARGE", 1 << 20)
+    monkeypatch.setattr(pump, "PROGRESS_INTERVAL", 0.0)
+    if request.param == "through the cache":
+        monkeypatch.setattr(pump, "DIRECT", frozenset())
 
 
 @pytest.fixture
@@ -125,6 +130,41 @@ class TestCopy:
         with pytest.raises(CopyCancelledError):
             copy_durable(source, target, progress=stop, cancel=flag)
         assert_untouched(target)
+
+    def test_a_copy_that_is_cancelled_while_the_disk_takes_it_is_not_put_in_its_place(
+        self, source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever had cancelled it no longer waited, and may have begun another one."""
+        flag = Flag(cancelled=False)
+        fsync = os.fsync
+
+        def slow(descriptor: int) -> None:
+            flag.cancelled = True
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", slow)
+        with pytest.raises(CopyCancelledError, match="before it was put in its place"):
+            copy_durable(source, target, cancel=flag)
+        assert_untouched(target)
+
+    def test_a_large_copy_leaves_little_to_its_last_fsync(
+        self, source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    ) -> None:
+        """A pause had to wait until gigabytes were on the disk."""
+        synchronised: list[int] = []
+        fdatasync = os.fdatasync
+
+        def counted(descriptor: int) -> None:
+            synchronised.append(descriptor)
+            fdatasync(descriptor)
+
+        monkeypatch.setattr(os, "fdatasync", counted)
+        copy_durable(source, target)
+        if "through the cache" in request.node.name:
+            assert len(synchronised) == len(CONTENT) // pump.SYNC_EVERY
+        else:
+            # Nothing was left in the cache.
+            assert not synchronised
 
 
 class TestCopyErrors:
@@ -238,8 +278,9 @@ class TestKill:
     def test_kill_in_the_middle_leaves_the_old_file(self, source: Path, target: Path, tmp_path: Path) -> None:
         marker = tmp_path / "copying"
         program = (
-            "import sys, threading\nfrom pathlib import Path\nfrom damocles_worker.stores import transfer\n"
-            "transfer.BUFFER, transfer.PROGRESS_INTERVAL = 1 << 18, 0.0\n"
+            "import sys, threading\nfrom pathlib import Path\n"
+            "from damocles_worker.stores import pump, transfer\n"
+            "pump.BUFFER, pump.PROGRESS_INTERVAL = 1 << 18, 0.0\n"
             "def stop(done, total):\n    Path(sys.argv[3]).write_text('x')\n    threading.Event().wait()\n"
             "transfer.copy_durable(Path(sys.argv[1]), Path(sys.argv[2]), progress=stop)\n"
         )

@@ -21,7 +21,7 @@ import pytest
 from damocles_worker.errors import Level, WorkerError
 from damocles_worker.stores import upload
 from damocles_worker.stores.attached import AttachedStore
-from damocles_worker.stores.transfer import CopyCancelledError
+from damocles_worker.stores.pump import CopyCancelledError
 from damocles_worker.stores.upload import BUFFER, Uploader
 
 CID = "baga6ea4seaqakcalbyirify2duqcgjrjfqxtenjyhm7ecrchjjgvau2wlfof6hy"

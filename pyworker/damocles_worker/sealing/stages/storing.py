@@ -16,6 +16,10 @@ from damocles_worker.sealing.stages.workbench import Progress, Workbench
 from damocles_worker.stores import transfer
 from damocles_worker.stores.attached import AttachedStore
 
+#: Seconds that a pause waits for a copy to end. One that waits for a disk longer is left to itself: it can't
+#: be put in its place any more once it is cancelled, and the next one removes what it has written.
+GRACE = 0.5
+
 
 async def persist(
     bench: Workbench,
@@ -50,6 +54,7 @@ async def persist(
                 progress=progress,
                 cancel=cancel,
             ),
+            grace=GRACE,
         )
 
 
@@ -219,4 +224,5 @@ async def upload(bench: Workbench, task: Task, progress: Progress, *, url: str) 
     await bench.services.processors.call(
         "transfer",
         lambda cancel: bench.services.uploads.upload(piece, cid, url, progress=progress, cancel=cancel),
+        grace=GRACE,
     )
