@@ -139,7 +139,7 @@ class Journal:
         ones kept. Returns the row's sequence number, never used twice in one journal. When it raises, nothing
         of it is in the journal and the call can be made again.
         """
-        number = next(_commit_numbers)
+        number = next(commit_numbers)
         with self._mutex:
             self._ensure_open()
             try:
@@ -158,7 +158,7 @@ class Journal:
                     "INSERT OR REPLACE INTO durations VALUES (?, ?, ?, ?)",
                     [(*key, seconds) for key, seconds in durations.items()],
                 )
-                _failpoint(number, "before", event, state)
+                failpoint(number, "before", event, state)
                 self._connection.execute("COMMIT")
             except BaseException as error:
                 # SQLite rolls some failures back by itself, others it leaves to the caller.
@@ -167,7 +167,7 @@ class Journal:
                 if isinstance(error, sqlite3.Error):
                     raise _explain(error, "write", self._directory, needed=len(record or b"")) from error
                 raise
-        _failpoint(number, "after", event, state)
+        failpoint(number, "after", event, state)
         return seq
 
     def history(self, limit: int | None = None) -> list[HistoryRow]:
@@ -357,10 +357,11 @@ def _damaged(meta_dir: Path, reason: str) -> WorkerError:
     )
 
 
-_commit_numbers = itertools.count(1)
+#: Of this process, over all its journals.
+commit_numbers = itertools.count(1)
 
 
-def _failpoint(number: int, moment: str, event: str, state: str) -> None:
+def failpoint(number: int, moment: str, event: str, state: str) -> None:
     """Stop here for ever when the crash tests ask for it.
 
     ``DAMOCLES_WORKER_FAILPOINT=journal:N:before|after:FILE``: at the N-th commit of this process,

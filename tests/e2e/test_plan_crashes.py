@@ -139,3 +139,41 @@ def test_window_post(tmp_path: Path) -> None:
         running.wait(lambda: running.state()["jobs"][0]["state"] == "finished", SECTOR_TIMEOUT, "the proof")
         job = running.state()["jobs"][0]
         assert job["failures"] == ["heartbeat timeout"] and job["tries"] == 2 and job["verified"] is True
+
+
+def test_window_post_killed_around_every_write(tmp_path: Path) -> None:
+    """Each job is ended by a later life if the manager has not heard of its end, and by none if it has.
+
+    The outcome is that the sector is faulty, which takes no proof to find out.
+    """
+    sector = seal(tmp_path, 1)
+    more = ("--worker-prover", "--heartbeat-timeout", "1")
+    with cluster(tmp_path, *options(tmp_path, *more), plan="wdpost") as running:
+        running.import_sector(sector.record())
+        (running.persist / "sealed" / sector.text).write_bytes(b"\1" * 32)
+        points = []
+        for commit in range(1, len(WINDOW_POST_WRITES) + 1):
+            for moment in ("before", "after"):
+                running.order_work(plan="wdpost", numbers=[1])
+                points.append(live_until(running, commit, moment))
+                _job_is_ended_once(running, told=points[-1].startswith("Finish"))
+        assert points == [write for write in WINDOW_POST_WRITES for _ in ("before", "after")]
+        resumed = f"{len(WINDOW_POST_WRITES)} points, {len(WINDOW_POST_WRITES)} resumed"
+        crash_points.LINES.append(f"kill -9, wdpost, right before and after the write: {resumed}")
+
+
+#: The last one forgets the job.
+WINDOW_POST_WRITES = ("Allocate Allocated", "Generate Generated", "Finish Finished", "Finish Finished")
+
+
+def _job_is_ended_once(running: Cluster, *, told: bool) -> None:
+    """Start a life that nobody kills, until the job of the life before has ended; then end it."""
+    (job,) = running.state()["jobs"]
+    assert job["state"] == ("finished" if told else "running")
+    if not told:
+        running.start_worker()
+        running.wait(lambda: running.state()["jobs"][0]["state"] == "finished", what="the outcome")
+        running.kill()
+        (job,) = running.state()["jobs"]
+    assert job["faults"] == [1] and not job["error"]
+    assert (job["tries"], job["failures"]) == ((1, []) if told else (2, ["heartbeat timeout"]))

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from damocles_worker.errors import Level, WorkerError
-from damocles_worker.journal import HistoryRow
+from damocles_worker.journal import HistoryRow, commit_numbers, failpoint
 from damocles_worker.sealing.machine import task as tasks
 from damocles_worker.sealing.machine.events import Save
 from damocles_worker.sealing.machine.task import Task
@@ -175,9 +175,12 @@ class NoRecords:
 
     def commit(self, save: Save) -> None:
         """Keep the history row, for as long as this process lives and it is among the newest."""
+        number = next(commit_numbers)
+        failpoint(number, "before", save.event, save.state)
         self._seq += 1
         row = HistoryRow(self._seq, time.time(), save.sector, save.event, save.state, save.detail)
         self._rows.append(row)
+        failpoint(number, "after", save.event, save.state)
 
     def history(self) -> list[HistoryRow]:
         """What was committed, oldest first. Callable from any thread."""
