@@ -216,7 +216,7 @@ def file_error(
     if number == errno.ENOENT:
         return WorkerError(f"{what}: it doesn't exist", level=level, next_step="Look who removed it")
     text = os.strerror(number) if number is not None else str(error)
-    return WorkerError(f"{what}: {text}", level=level, next_step=f"Check {path}")
+    return WorkerError(f"{what}: {text}", level=level, next_step=f"Look at {path} and at dmesg")
 
 
 def no_space(

@@ -18,6 +18,7 @@ from damocles_worker.control.client import call
 from damocles_worker.demo import processes
 from damocles_worker.errors import UsageError
 from damocles_worker.journal import HistoryRow, read_history
+from tests.clear import unclear
 from tests.e2e.points import Kill
 
 #: A C2 of 2 KiB is up to 70 CPU seconds; these machines have two cores and other work.
@@ -247,6 +248,9 @@ def _check_messages(running: Cluster) -> None:
     for row in running.history():
         if row.event == "Pause":
             assert FAILURE_TEXT.fullmatch(row.detail), f"no cause or no next step: {row.detail!r}"
+            cause, _, next_step = row.detail.rpartition(". ")
+            problem = unclear(cause, next_step)
+            assert problem is None, f"{problem}: {row.detail!r}"
     log = running.root / "worker.log"
     assert not log.exists() or "Traceback" not in log.read_text(), running.log[-4000:]
 

@@ -88,7 +88,8 @@ def _decode_result(method: Method[R], url: str, raw: Raw) -> R:
 
 
 def _brief(value: object) -> str:
-    return repr(value)[:_SHOWN]
+    """A JSON value as it was sent."""
+    return msgspec.json.encode(value).decode()[:_SHOWN]
 
 
 def _same_id(found: object, expected: int) -> bool:

@@ -75,12 +75,12 @@ def refused_by_manager(method: str, url: str, code: int, message: str) -> RpcErr
             method,
             f"the manager at {url} does not serve this method (code {code}: {message})",
             code=code,
-            next_step="A manager serves the WdPoSt methods only when it runs with --worker-prover; "
-            "for the others its version is too old",
+            next_step="For the WdPoSt methods start the manager with --worker-prover; for the others update"
+            " it: its version is too old",
         )
     return RpcError(
         method,
         f"the manager at {url} answered with an error (code {code}: {message})",
         code=code,
-        next_step="The manager's log says more",
+        next_step="Look into the manager's log, which says more",
     )

@@ -268,12 +268,14 @@ class ChildProcess:
         expected = protocol.ready_line(self.spec.stage)
         first = self._ready.result()
         if first is None:
-            raise self._not_ready(f"it {self._cause()} before it was ready", "Its own lines are in the log")
+            raise self._not_ready(
+                f"it {self._cause()} before it was ready", "Look at its own lines in the log"
+            )
         if first != expected:
             shown = protocol.excerpt(first.encode())
             raise self._not_ready(
                 f'unexpected first line: "{shown}", expected "{expected}"',
-                "That line has to be the first on its stdout, which is for answers only: messages belong to"
+                "Let it write that line first on its stdout, which is for answers only: messages belong to"
                 " stderr",
             )
         self.placement = await asyncio.to_thread(self._isolation.placement, self.spec, self._started)

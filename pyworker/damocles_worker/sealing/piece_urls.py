@@ -74,7 +74,7 @@ def _split(url: str) -> tuple[str, str]:
     origin, store, cid = url.partition(_STORE)
     if not store or not origin.startswith(("http://", "https://")) or "/" in cid:
         raise WorkerError(
-            f"piece URL {url} is not understood",
+            f"piece URL {url!r} is not understood",
             next_step=f"Expected http(s)://HOST:PORT{_STORE}CID, as a daemon sends it",
         )
     return origin, cid

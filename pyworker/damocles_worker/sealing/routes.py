@@ -132,7 +132,7 @@ def _check(route: Route) -> tuple[Path, Path]:
 
 
 def _refused(cause: str) -> WorkerError:
-    return WorkerError(cause, next_step="Check the paths of the stores, then resume")
+    return WorkerError(cause, next_step="Check the paths of the stores (expected: absolute), then resume")
 
 
 def _clear(source: Path, destination: Path) -> None:

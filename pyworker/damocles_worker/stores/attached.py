@@ -184,7 +184,7 @@ def open_attached(settings: Iterable[AttachedSetting], patterns: Sequence[str] =
     if not stores:
         looked = f"; scan_persist_stores found none with a {STORE_FILE}" if patterns else ""
         raise WorkerError(
-            f"no attached store available: a finished sector has nowhere to go{looked}",
+            "no attached store available (no [[attached]]): a finished sector has nowhere to go" + looked,
             next_step="Write [[attached]] with the location of a store that the manager knows",
         )
     return stores

@@ -57,7 +57,7 @@ def test_truncated_json_is_named() -> None:
 @pytest.mark.parametrize("found", [8, "7", 7.5, True, None])
 def test_the_answer_to_another_request_is_refused(found: object) -> None:
     error = refusal(answer(id=found, result=None))
-    assert f"answered request {found!r} where request 7 is expected" in error.cause
+    assert f"answered request {json.dumps(found)} where request 7 is expected" in error.cause
     assert (error.level, error.waits_for) == (Level.TEMPORARY, None)
 
 

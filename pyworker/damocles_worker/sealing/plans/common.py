@@ -140,7 +140,7 @@ def endings(submitted_in: str = "") -> dict[str, State]:
     }
 
 
-def submission_refused(what: str, answer: Any) -> Fail | None:
+def submission_refused(sector: str, what: str, answer: Any) -> Fail | None:
     """Read ``Res`` of a submit answer: None when accepted, else the failure (manager-rpc 5.1)."""
     said = f": {answer.desc}" if answer.desc else ""
     match answer.res:
@@ -149,16 +149,20 @@ def submission_refused(what: str, answer: Any) -> Fail | None:
         case Res.MISMATCHED_SUBMISSION:
             return failure(
                 Level.PERMANENT,
-                f"the manager has another {what} for this sector than the one computed here{said}",
+                f"the manager has another {what} for sector {sector} than the one computed here{said}",
                 "Compare both with `damocles-manager util sealer sectors state`; resume with an earlier"
                 " --state to compute again",
             )
         case Res.REJECTED:
-            return failure(Level.ABORT, f"the manager rejects the {what}{said}", "The sector is given up")
+            return failure(
+                Level.ABORT,
+                f"the manager rejects the {what} of sector {sector}{said}",
+                "The sector is given up",
+            )
         case Res.FILES_MISSED:
             return failure(
                 Level.PERMANENT,
-                f"the manager misses files of this sector{said}",
+                f"the manager misses files of sector {sector}{said}",
                 "Check that the persist store is mounted at the manager, then resume with --state PCLanded",
             )
         case other:
@@ -169,26 +173,26 @@ def submission_refused(what: str, answer: Any) -> Fail | None:
             )
 
 
-def landing_refused(what: str, state: int, desc: str | None) -> Fail | None:
+def landing_refused(sector: str, what: str, state: int, desc: str | None) -> Fail | None:
     """Read a final, unsuccessful ``State`` of a poll answer; None when it is none (manager-rpc 5.2)."""
     said = f": {desc}" if desc else ""
     match state:
         case OnChainState.NOT_FOUND:
             return failure(
                 Level.PERMANENT,
-                f"the manager finds no {what} message for this sector{said}",
+                f"the manager finds no {what} message for sector {sector}{said}",
                 "Resume with --state PC2Done (pre-commit) or C2Done (proof) to submit it again",
             )
         case OnChainState.PERM_FAILED:
             return failure(
                 Level.PERMANENT,
-                f"the {what} message failed on chain for good{said}",
+                f"the {what} message of sector {sector} failed on chain for good{said}",
                 "Look at the message with the manager, mend the cause, then resume with an earlier --state",
             )
         case OnChainState.SHOULD_ABORT:
             return failure(
                 Level.ABORT,
-                f"the manager asks to give the sector up after its {what}{said}",
+                f"the manager asks to give sector {sector} up after its {what}{said}",
                 "The sector is given up",
             )
         case OnChainState.PENDING | OnChainState.PACKED | OnChainState.LANDED | OnChainState.FAILED:

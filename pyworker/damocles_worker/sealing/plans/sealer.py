@@ -126,7 +126,7 @@ def _submit_pre_commit(task: Task, _context: Context) -> Outcome:
     assert task.sector and task.pc2out and task.ticket
 
     def submitted(task: Task, answer: Any, context: Context) -> Outcome:
-        refused = submission_refused("pre-commit", answer)
+        refused = submission_refused(task.sector_text, "pre-commit", answer)
         if refused is None:
             return Change("SubmitPC", replace(task, resubmit_precommit=False), "PCSubmitted")
         if refused.failure.level is Level.ABORT and _rejected_for_age(task, answer.desc, context):
@@ -148,7 +148,7 @@ def _poll_pre_commit(task: Task, context: Context) -> Outcome:
     assert task.sector is not None
 
     def polled(task: Task, answer: Any, context: Context) -> Outcome:
-        if refused := landing_refused("pre-commit", answer.state, answer.desc):
+        if refused := landing_refused(task.sector_text, "pre-commit", answer.state, answer.desc):
             return refused
         if answer.state == OnChainState.LANDED:
             return Change("CheckPC", task, "PCLanded")
@@ -217,7 +217,7 @@ def _submit_proof(task: Task, context: Context) -> Outcome:
         )
 
     def submitted(task: Task, answer: Any, _context: Context) -> Outcome:
-        refused = submission_refused("proof", answer)
+        refused = submission_refused(task.sector_text, "proof", answer)
         return refused or Change("SubmitProof", replace(task, resubmit_proof=False), "ProofSubmitted")
 
     if context.policy.ignore_proof_check:
@@ -231,7 +231,7 @@ def _poll_proof(task: Task, context: Context) -> Outcome:
         return Change("Finish", task, "Finished", "not waiting for the chain (sealing.ignore_proof_check)")
 
     def polled(task: Task, answer: Any, context: Context) -> Outcome:
-        if refused := landing_refused("proof", answer.state, answer.desc):
+        if refused := landing_refused(task.sector_text, "proof", answer.state, answer.desc):
             return refused
         if answer.state == OnChainState.LANDED:
             return Change("Finish", task, "Finished")

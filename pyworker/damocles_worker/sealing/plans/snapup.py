@@ -116,7 +116,7 @@ def _submit(task: Task, _context: Context) -> Outcome:
 def _submitted(task: Task, answer: Any, _context: Context) -> Outcome:
     if answer.res == Res.FILES_MISSED:
         return _store_again(task, answer.desc or "files missed")
-    return submission_refused("update proof", answer) or Change("Finish", task, "Finished")
+    return submission_refused(task.sector_text, "update proof", answer) or Change("Finish", task, "Finished")
 
 
 def _not_submitted(task: Task, problem: Failure, _context: Context) -> Outcome:
