@@ -54,14 +54,14 @@ def log_of_pc1(task: Path, form: str = "human", **environment: str) -> list[str]
 
 def test_the_engine_speaks_in_the_same_stream_for_the_sector_it_works_on(task: Path) -> None:
     lines = log_of_pc1(task)
-    (found,) = (line for line in lines if "PC1 of sector" in line)
+    (found,) = (line for line in lines if ": layers kept " in line)
     assert "  INFO thread{index=3 sector=s-t01000-5 stage=PC1}: proofs::precommit: PC1 of sector 7" in found
     assert not any("filecoin_proofs" in line or "storage_proofs" in line for line in lines)
 
 
 def test_the_engine_speaks_json_too(task: Path) -> None:
     found = [json.loads(line) for line in log_of_pc1(task, "json")]
-    (line,) = (line for line in found if "PC1 of sector" in line["message"])
+    (line,) = (line for line in found if ": layers kept " in line["message"])
     assert (line["target"], line["level"]) == ("proofs::precommit", "info")
     assert (line["index"], line["sector"], line["stage"]) == (3, "s-t01000-5", "PC1")
 
