@@ -54,7 +54,7 @@ MISSING = (
         (
             "C2 of sector 7: two proofs in a row don't hold (it doesn't verify), computed with X on Y"
             " from /p/v28.params: faulty memory, …",
-            "restart it with the other engine (DAMOCLES_C2_ENGINE)",
+            "restart it with the other engine (DAMOCLES_C2_ENGINE=crate, or unset)",
             None,
         ),
         (
