@@ -146,8 +146,8 @@ _KNOWN: list[tuple[re.Pattern[str], _Explain]] = [
              " that fails too, the old replica is not the one the manager speaks of: rebuild the sector")),
     (re.compile(r"two proofs in a row don't hold"),
      _advice("Run `damocles-worker params check`, test the memory, restart the worker and resume; if that"
-             " fails too, restart it with the other engine (DAMOCLES_C2_ENGINE=crate, or unset) or prove on another"
-             " host")),
+             " fails too, restart it with the other engine (DAMOCLES_C2_ENGINE=crate, or unset), or prove on"
+             " another host")),
     (re.compile(r"tree_d /.*(?:root over its leaves|its root) is .* expected comm_d"),
      _advice("Make a damaged static_tree_d again (`damocles-worker generator tree-d`); then resume with"
              " `--state PieceAdded` (`SnapPieceAdded` where the rebuild of an upgraded sector encodes), which"
