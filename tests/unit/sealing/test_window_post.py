@@ -97,3 +97,50 @@ def test_what_can_be_mended_meanwhile_is_tried_again_before_the_manager_hears_of
         return last
 
     assert at_work(tmp_path, prove) == (None, str(missing))
+
+
+@pytest.mark.parametrize("proof", ["AAAA" * 64, "no base64"])
+def test_a_window_proof_of_another_program_that_does_not_hold_is_not_handed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proof: str
+) -> None:
+    job = job_of(seal(tmp_path, 1))
+    made = WindowPoStOutput([proof], [])
+
+    async def prove(there: Place) -> tuple[WindowPoStOutput | None, str]:
+        compute = there.bench.compute
+
+        async def of_another(stage: str, *more: Any) -> Any:
+            return made if stage == "window_post" else await compute(stage, *more)
+
+        monkeypatch.setattr(there.bench, "compute", of_another)
+        ours: tuple[WindowPoStOutput, str] = await there.run("window_post", Task("wdpost", job=job))
+        assert ours == (made, "")
+        monkeypatch.setattr(there.bench.services.processors, "is_foreign", lambda _stage: True)
+        with pytest.raises(WorkerError, match=r"1 sectors of miner .* does not hold"):
+            await there.run("window_post", Task("wdpost", job=job))
+        last: tuple[None, str] = await there.run("window_post", Task("wdpost", job=job, retries=LAST_TRY))
+        return last
+
+    output, error = at_work(tmp_path, prove)
+    assert output is None and "does not hold" in error
+
+
+def test_a_window_proof_that_can_not_be_verified_for_want_of_a_key_is_handed_in_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = job_of(seal(tmp_path, 1))
+    made = WindowPoStOutput(["AAAA" * 64], [])
+
+    async def prove(there: Place) -> tuple[WindowPoStOutput | None, str]:
+        async def of_another(stage: str, *_: Any) -> Any:
+            if stage == "window_post":
+                return made
+            raise WorkerError("no x.vk", next_step="Put it there", waits_for="parameter file x.vk")
+
+        monkeypatch.setattr(there.bench, "compute", of_another)
+        monkeypatch.setattr(there.bench.services.processors, "is_foreign", lambda _stage: True)
+        outcome: tuple[WindowPoStOutput, str] = await there.run("window_post", Task("wdpost", job=job))
+        return outcome
+
+    assert at_work(tmp_path, prove) == (made, "")
+    assert "can't be verified here, and is handed in: no x.vk" in caplog.text

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 
 from damocles_worker.errors import Level, WorkerError
 from damocles_worker.manager.types import WdPoStInput, WdPoStSector, WindowPoStOutput
-from damocles_worker.processors.tasks import PoStReplica, WindowPoStTask
+from damocles_worker.processors.tasks import PoStReplica, PoStSector, VerifyPoStTask, WindowPoStTask
 from damocles_worker.sealing.machine.task import Task
 from damocles_worker.sealing.stages.workbench import Progress, Workbench
 from damocles_worker.stores.attached import AttachedStore
@@ -41,6 +42,8 @@ async def window_post(
         if output.faults:
             await _check(stores)
             _warn(request, output)
+        elif bench.services.processors.is_foreign("window_post"):
+            await _verify(bench, request, output, progress)
         return output, ""
     except WorkerError as error:
         passing = error.level is Level.TEMPORARY or error.waits_for is not None
@@ -53,6 +56,40 @@ async def _check(stores: dict[str, AttachedStore]) -> None:
     """Of a store that went away meanwhile every sector looks faulty or unreadable, and none is."""
     for store in stores.values():
         await asyncio.to_thread(store.check)
+
+
+async def _verify(
+    bench: Workbench, request: WindowPoStTask, output: WindowPoStOutput, progress: Progress
+) -> None:
+    """Our own proofs have been verified when they come here; a wrong one of others would cost the window.
+
+    :raises WorkerError: the proof does not hold.
+    """
+    try:
+        proofs = [base64.b64decode(proof, validate=True) for proof in output.proofs]
+    except ValueError:
+        proofs = []
+    task = VerifyPoStTask(
+        miner_id=request.miner_id,
+        proof_type=request.proof_type,
+        replicas=[PoStSector(replica.sector_id, replica.comm_r) for replica in request.replicas],
+        seed=request.seed,
+        proofs=proofs,
+    )
+    name = bench.services.processors.name("window_post", bench.lease)
+    try:
+        holds = await bench.compute("verify_window_post", task, bool, progress)
+    except WorkerError as error:
+        log.warning("the window proof that %s made can't be verified here, and is handed in: %s", name, error)
+        return
+    if not holds:
+        raise WorkerError(
+            f"the window proof of {len(request.replicas)} sectors of miner {request.miner_id} that {name}"
+            " made does not hold",
+            level=Level.TEMPORARY,
+            next_step="Look at that program's log, version and parameters; without [[processors.window_post]]"
+            " this worker proves by itself",
+        )
 
 
 def _warn(request: WindowPoStTask, output: WindowPoStOutput) -> None:
