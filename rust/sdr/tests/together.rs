@@ -5,6 +5,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use common::{assert_layers, engine, judge_layers, label, sector, spec, Random};
@@ -45,58 +46,72 @@ fn many_sectors_at_once_are_the_crates() {
     });
 }
 
-/// A sector alone goes on whatever the machine says; a second one waits until the first has given its
-/// memory back.
-#[test]
-fn a_sector_waits_for_the_memory_that_others_hold() {
-    let dir = tempfile::tempdir().unwrap();
-    let meminfo = dir.path().join("meminfo");
-    fs::write(&meminfo, "MemAvailable: 1 kB\n").unwrap();
-    let core = Core {
-        cpu: allowed_cpus().unwrap()[0],
-        node: None,
-        cache: None,
-    };
-    let arena = Arena::new(Pool::default(), Path::new("/sys")).with_meminfo(&meminfo);
-    let kernel = common::kernel();
-    let engine = Engine::new(vec![core; 2], kernel, 1, arena, &mut |_| ()).unwrap();
-    let mut random = Random(19);
-    let [first, second] =
-        [(); 2].map(|()| sector(spec(5, GraphVersion::V1_1, 1 << 20), 2, &mut random));
-
-    let waiting = std::sync::Barrier::new(2);
-    let (ours, others) = (dir.path().join("ours"), dir.path().join("others"));
+/// Labels `first`, which is held in its first layer from before `then` begins until that lets it go on, and
+/// runs `then` beside it. Both sectors have two layers.
+fn beside_a_held_one(
+    engine: &Engine,
+    [first, second]: &[Sector; 2],
+    then: impl FnOnce(&Path, &dyn Fn()),
+) {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let held = Barrier::new(2);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            fs::create_dir(&ours).unwrap();
             let mut met = false;
             let mut watch = Watch {
-                // Held in its first layer until the other says that it waits.
                 progress: &mut |progress| {
                     if progress.layer == 1 && !met {
                         met = true;
-                        waiting.wait();
-                        waiting.wait();
+                        held.wait();
+                        held.wait();
                     }
                     Ok(())
                 },
                 say: &mut |_| (),
             };
-            label_sector(&engine, &first, &ours, &mut watch).unwrap();
+            label_sector(engine, first, dirs[0].path(), &mut watch).unwrap();
         });
-        fs::create_dir(&others).unwrap();
-        waiting.wait();
+        held.wait();
+        then(dirs[1].path(), &|| _ = held.wait());
+    });
+    for (dir, sector) in dirs.iter().zip([first, second]) {
+        let layers = judge_layers(sector.parents.spec(), &sector.replica_id, 2);
+        assert_layers(dir.path(), &layers);
+    }
+}
+
+/// An engine for two sectors, whose machine has no memory left but the `pool`'s files.
+fn engine_without_memory(meminfo: &Path, pool: Pool) -> Engine {
+    fs::write(meminfo, "MemAvailable: 1 kB\n").unwrap();
+    let core = Core {
+        cpu: allowed_cpus().unwrap()[0],
+        node: None,
+        cache: None,
+    };
+    let arena = Arena::new(pool, Path::new("/sys")).with_meminfo(meminfo);
+    Engine::new(vec![core; 2], common::kernel(), 1, arena, &mut |_| ()).unwrap()
+}
+
+/// A sector alone goes on whatever the machine says; a second one waits until the first has given its
+/// memory back.
+#[test]
+fn a_sector_waits_for_the_memory_that_others_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = engine_without_memory(&dir.path().join("meminfo"), Pool::default());
+    let mut random = Random(19);
+    let sectors = [(); 2].map(|()| sector(spec(5, GraphVersion::V1_1, 1 << 20), 2, &mut random));
+    beside_a_held_one(&engine, &sectors, |dir, let_go| {
         let mut said = Vec::new();
         let mut watch = Watch {
             progress: &mut |_| Ok(()),
             say: &mut |text| {
                 if text.contains("waits for memory") {
-                    waiting.wait();
+                    let_go();
                 }
                 said.push(text);
             },
         };
-        label_sector(&engine, &second, &others, &mut watch).unwrap();
+        label_sector(&engine, &sectors[1], dir, &mut watch).unwrap();
         let text = said.iter().find(|text| text.contains("waits for memory"));
         assert!(
             text.unwrap()
@@ -104,12 +119,6 @@ fn a_sector_waits_for_the_memory_that_others_hold() {
             "{said:?}"
         );
     });
-    for (dir, sector) in [(ours, first), (others, second)] {
-        assert_layers(
-            &dir,
-            &judge_layers(sector.parents.spec(), &sector.replica_id, 2),
-        );
-    }
 }
 
 /// Huge pages are cleared when they are taken, which takes long: one of a sector's two buffers that is there
@@ -117,46 +126,15 @@ fn a_sector_waits_for_the_memory_that_others_hold() {
 #[test]
 fn a_sector_that_waits_for_memory_keeps_the_huge_pages_it_has_got() {
     let dir = tempfile::tempdir().unwrap();
-    let meminfo = dir.path().join("meminfo");
-    fs::write(&meminfo, "MemAvailable: 1 kB\n").unwrap();
-    let core = Core {
-        cpu: allowed_cpus().unwrap()[0],
-        node: None,
-        cache: None,
-    };
     // Room for a sector and a half.
     let spec = spec(5, GraphVersion::V1_1, 1 << 20);
-    let huge = dir.path().join("numa_0");
-    let files = create_files(&huge, spec.layer_size(), 3, None).unwrap();
+    let files = create_files(&dir.path().join("numa_0"), spec.layer_size(), 3, None).unwrap();
     let pattern = format!("{}/numa_$NUMA_NODE_INDEX", dir.path().display());
     let pool = Pool::load(&pattern, &mut |_| ()).unwrap();
-    let arena = Arena::new(pool, Path::new("/sys")).with_meminfo(&meminfo);
-    let engine = Engine::new(vec![core; 2], common::kernel(), 1, arena, &mut |_| ()).unwrap();
+    let engine = engine_without_memory(&dir.path().join("meminfo"), pool);
     let mut random = Random(29);
-    let [first, second] = [(); 2].map(|()| sector(spec, 2, &mut random));
-
-    let started = std::sync::Barrier::new(2);
-    let (ours, others) = (dir.path().join("ours"), dir.path().join("others"));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            fs::create_dir(&ours).unwrap();
-            let mut met = false;
-            let mut watch = Watch {
-                // Held in its first layer until the other has waited for a while.
-                progress: &mut |progress| {
-                    if progress.layer == 1 && !met {
-                        met = true;
-                        started.wait();
-                        started.wait();
-                    }
-                    Ok(())
-                },
-                say: &mut |_| (),
-            };
-            label_sector(&engine, &first, &ours, &mut watch).unwrap();
-        });
-        fs::create_dir(&others).unwrap();
-        started.wait();
+    let sectors = [(); 2].map(|()| sector(spec, 2, &mut random));
+    beside_a_held_one(&engine, &sectors, |dir, let_go| {
         let mut waits = 0;
         let mut free_while_it_waited = Vec::new();
         let mut watch = Watch {
@@ -170,7 +148,7 @@ fn a_sector_that_waits_for_memory_keeps_the_huge_pages_it_has_got() {
                     };
                     match waits {
                         1..=3 => free_while_it_waited.extend(files.iter().find(free).cloned()),
-                        4 => _ = started.wait(),
+                        4 => let_go(),
                         _ => (),
                     }
                 }
@@ -178,39 +156,17 @@ fn a_sector_that_waits_for_memory_keeps_the_huge_pages_it_has_got() {
             },
             say: &mut |_| (),
         };
-        label_sector(&engine, &second, &others, &mut watch).unwrap();
+        label_sector(&engine, &sectors[1], dir, &mut watch).unwrap();
         assert!(free_while_it_waited.is_empty(), "{free_while_it_waited:?}");
     });
-    for (dir, sector) in [(ours, first), (others, second)] {
-        assert_layers(&dir, &judge_layers(&spec, &sector.replica_id, 2));
-    }
 }
 
 #[test]
 fn a_sector_that_waits_for_a_place_says_what_would_give_it_one() {
     let engine = engine(1, 1);
     let mut random = Random(30);
-    let [first, second] =
-        [(); 2].map(|()| sector(spec(5, GraphVersion::V1_1, 64 << 10), 2, &mut random));
-    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let started = std::sync::Barrier::new(2);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut held = false;
-            let mut watch = Watch {
-                progress: &mut |progress| {
-                    if progress.layer == 1 && !held {
-                        held = true;
-                        started.wait();
-                        started.wait();
-                    }
-                    Ok(())
-                },
-                say: &mut |_| (),
-            };
-            label_sector(&engine, &first, dirs[0].path(), &mut watch).unwrap();
-        });
-        started.wait();
+    let sectors = [(); 2].map(|()| sector(spec(5, GraphVersion::V1_1, 64 << 10), 2, &mut random));
+    beside_a_held_one(&engine, &sectors, |dir, let_go| {
         let mut said = Vec::new();
         let mut waits = 0;
         let mut watch = Watch {
@@ -218,14 +174,14 @@ fn a_sector_that_waits_for_a_place_says_what_would_give_it_one() {
                 if progress.layer == 0 {
                     waits += 1;
                     if waits == 2 {
-                        started.wait();
+                        let_go();
                     }
                 }
                 Ok(())
             },
             say: &mut |text| said.push(text),
         };
-        label_sector(&engine, &second, dirs[1].path(), &mut watch).unwrap();
+        label_sector(&engine, &sectors[1], dir, &mut watch).unwrap();
         let about: Vec<_> = said
             .iter()
             .filter(|text| text.contains("waits for a place: 1 core hashes 1 sector at a time"))
@@ -237,10 +193,6 @@ fn a_sector_that_waits_for_a_place_says_what_would_give_it_one() {
             "{said:?}"
         );
     });
-    for (dir, sector) in dirs.iter().zip([first, second]) {
-        let layers = judge_layers(sector.parents.spec(), &sector.replica_id, 2);
-        assert_layers(dir.path(), &layers);
-    }
 }
 
 /// A core that the kernel does not give: told, and hashed all the same.
@@ -350,7 +302,7 @@ fn the_rate_is_that_of_hashing_after_a_long_wait_for_a_place() {
     let [first, second] =
         [(); 2].map(|()| sector(spec(5, GraphVersion::V1_1, 1 << 20), 2, &mut random));
     let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let started = std::sync::Barrier::new(2);
+    let started = Barrier::new(2);
     const HELD: Duration = Duration::from_secs(2);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -390,7 +342,7 @@ fn a_second_run_in_the_same_directory_waits_for_the_first() {
     let engine = engine(2, 1);
     let sector = sector(spec(5, GraphVersion::V1_1, 1 << 20), 3, &mut Random(24));
     let dir = tempfile::tempdir().unwrap();
-    let waiting = std::sync::Barrier::new(2);
+    let waiting = Barrier::new(2);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut met = false;
