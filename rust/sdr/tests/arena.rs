@@ -348,23 +348,39 @@ impl Drop for Reserved {
     }
 }
 
+/// A hugetlbfs, for the time of the test.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn at(dir: &Path) -> Option<Self> {
+        let status = Command::new("mount")
+            .args(["-t", "hugetlbfs", "-o", "pagesize=2M", "none"])
+            .arg(dir)
+            .status();
+        let mounted = status.is_ok_and(|status| status.success());
+        mounted.then(|| Mounted(dir.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
 #[test]
 fn reserved_huge_pages_are_used_on_the_node_asked_for() {
     let _alone = alone();
-    let _reserved = match Reserved::new(8) {
+    let reserved = match Reserved::new(8) {
         Ok(reserved) => reserved,
         Err(why) => return common::skipped(&format!("no huge pages can be reserved here: {why}")),
     };
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("numa_0");
     fs::create_dir(&dir).unwrap();
-    let mounted = Command::new("mount")
-        .args(["-t", "hugetlbfs", "-o", "pagesize=2M", "none"])
-        .arg(&dir)
-        .status();
-    if !mounted.is_ok_and(|status| status.success()) {
+    let Some(_mounted) = Mounted::at(&dir) else {
         return common::skipped("hugetlbfs can't be mounted here");
-    }
+    };
     create_files(&dir, SIZE as u64, 2, Some(0)).unwrap();
     let (pool, said) = load(&format!("{}/numa_$NUMA_NODE_INDEX", root.path().display()));
     assert!(said.is_empty(), "{said:?}");
@@ -391,10 +407,11 @@ fn reserved_huge_pages_are_used_on_the_node_asked_for() {
         // SAFETY: the buffer is SIZE bytes, used here alone.
         unsafe { buffer.as_ptr().write_bytes(0xff, SIZE) };
     }
-    assert!(matches!(
-        allocate(&arena, Some(0)).0.backing(),
-        Backing::Transparent | Backing::Plain
-    ));
-    drop(buffers);
-    assert!(Command::new("umount").arg(&dir).status().unwrap().success());
+    // This machine may have pages of its own.
+    if reserved.before.trim() == "0" {
+        assert!(matches!(
+            allocate(&arena, Some(0)).0.backing(),
+            Backing::Transparent | Backing::Plain
+        ));
+    }
 }
