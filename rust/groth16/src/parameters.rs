@@ -114,7 +114,8 @@ impl Parameters {
     /// An error that names the file if it can't be read, if its size isn't that of its counts, or if
     /// its verifying key isn't one. Points are not checked: the file's digest is, where it is known.
     pub fn open(path: &Path) -> Result<Arc<Self>> {
-        static OPEN: Mutex<Option<HashMap<PathBuf, (Stamp, Arc<Parameters>)>>> = Mutex::new(None);
+        type Open = HashMap<PathBuf, (Stamp, Arc<Parameters>)>;
+        static OPEN: Mutex<Option<Open>> = Mutex::new(None);
         let mut open = OPEN
             .lock()
             .expect("nothing panics while it holds this lock");
