@@ -41,8 +41,8 @@ def explain(processor: str, text: str) -> WorkerError:
     return WorkerError(
         cause,
         level=Level.PERMANENT,
-        next_step=("" if whole else "The log has the whole message; ")
-        + "`damocles-worker worker resume` tries again",
+        next_step=("Mend the cause" if whole else "The log has the whole message")
+        + "; `damocles-worker worker resume` tries again",
     )
 
 
