@@ -14,16 +14,21 @@ from tests.clear import unclear
 
 
 @pytest.fixture(autouse=True)
-def every_failure_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def every_failure_says_what_to_do(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """No error of ours is made without a clear cause and next step, each on one line.
 
-    Those that the tests make up themselves are only looked at for being there.
+    Those that the tests make up themselves are only looked at for being there, and so are those that show
+    what Hypothesis has made up.
     """
     found: list[str] = []
+    made_up = getattr(request.function, "is_hypothesis_test", False)
 
     def look(cause: str, next_step: str, maker: str) -> None:
         problem = unclear(cause, next_step)
-        if problem and ("/damocles_worker/" in maker or not cause.strip() or not next_step.strip()):
+        ours = "/damocles_worker/" in maker and not made_up
+        if problem and (ours or not cause.strip() or not next_step.strip()):
             found.append(f"{problem}: {cause!r}, {next_step!r}")
 
     make_error, make_failure = WorkerError.__init__, Failure.__init__
