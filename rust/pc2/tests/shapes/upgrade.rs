@@ -8,8 +8,8 @@ use filecoin_hashers::poseidon::PoseidonHasher;
 use filecoin_hashers::{Domain, HashFunction, Hasher, PoseidonArity};
 use filecoin_proofs::types::StoreConfig;
 use pc2::{Engine, Shape, Update, TREE_R_LAST};
-use poseidon::{Kernel, Node};
-use rand_chacha::rand_core::{RngCore, SeedableRng};
+use poseidon::Node;
+use rand_chacha::rand_core::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use storage_proofs_core::cache_key::CacheKey;
 use storage_proofs_core::merkle::{get_base_tree_count, LCTree};
@@ -17,19 +17,12 @@ use storage_proofs_core::util::default_rows_to_discard;
 use storage_proofs_update::{phi, rho, EmptySectorUpdate};
 use typenum::{U0, U2, U8};
 
+use super::{kernels, random_nodes};
+
 type NodeOf = <PoseidonHasher as Hasher>::Domain;
 
 /// Bits of a node's number that choose its factor.
 const HIGH_BITS: usize = 3;
-
-fn random_nodes(count: usize, random: &mut ChaCha8Rng) -> Vec<Node> {
-    let mut nodes = vec![Node::default(); count];
-    for node in &mut nodes {
-        random.fill_bytes(node);
-        node[31] &= 0x3f;
-    }
-    nodes
-}
 
 /// The new replica and the files of tree_r_last, in order.
 fn files(dir: &Path, trees: usize) -> Vec<Vec<u8>> {
@@ -91,7 +84,7 @@ fn same_as_the_library<Sub: 'static + PoseidonArity, Top: 'static + PoseidonArit
     let factors: Vec<Node> = (0..1 << HIGH_BITS)
         .map(|high| rho(&phi, high).to_bytes_le())
         .collect();
-    for kernel in Kernel::all() {
+    for kernel in kernels() {
         let ours = path(kernel.name());
         fs::create_dir(&ours).unwrap();
         let update = Update {
