@@ -2,18 +2,20 @@
 
 The manager is asked without credentials. When it redirects, the market gets the piece token. A broken
 connection is taken up again where it stopped: with ``Range``, or, where the server ignores that, by
-passing over the bytes already had.
+passing over the bytes already had. Where an answer over plain HTTP tells its length, the bytes don't pass
+through this process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import logging
 import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from typing import Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from damocles_worker.errors import Level, WorkerError
@@ -49,6 +51,19 @@ class _BrokenError(Exception):
     """The connection failed; the rest may come over another one."""
 
 
+class Sink(Protocol):
+    """Where the bytes of a download go, in order."""
+
+    def write(self, view: memoryview) -> None:
+        """Take all of ``view``."""
+
+    def splice(self, source: socket.socket, count: int) -> int:
+        """Take up to ``count`` bytes that have come to ``source``; 0 at its end.
+
+        Raises :class:`OSError` of ``source``, among them TimeoutError after its timeout without a byte.
+        """
+
+
 class Download:
     """One piece on its way. :meth:`stop` may be called from another thread."""
 
@@ -62,8 +77,8 @@ class Download:
         self._stopping = threading.Event()
         self._socket: socket.socket | None = None
 
-    def run(self, write: Callable[[memoryview], None], *, patient: bool = False) -> None:
-        """Fetch exactly ``size`` bytes and hand them to ``write`` in order.
+    def run(self, sink: Sink, *, patient: bool = False) -> None:
+        """Fetch exactly ``size`` bytes and hand them to ``sink``.
 
         ``patient``: other pieces came before, and would have to come again if this one were given up.
         Raises :class:`WorkerError` naming the URL, the status and the bytes got and expected;
@@ -74,7 +89,7 @@ class Download:
         while self._done < self.size:
             before = self._done
             try:
-                self._fetch_rest(write)
+                self._fetch_rest(sink)
             except _BrokenError as broken:
                 self._raise_if_stopped()
                 if self._done > before:
@@ -94,6 +109,19 @@ class Download:
                 self._stopping.wait(min(BACKOFF * 2 ** min(failures - 1, 10), LONGEST_BACKOFF))
                 self._raise_if_stopped()
 
+    def check(self) -> bool:
+        """Ask for the first byte, to find out that nobody has the piece before others are fetched.
+
+        False without an answer, or with one that may be different the next time. Raises like :meth:`run`.
+        """
+        try:
+            self._answered({"Range": "bytes=0-0"}, lambda _url, _response: None)
+        except _BrokenError:
+            return False
+        finally:
+            self._raise_if_stopped()
+        return True
+
     def stop(self) -> None:
         """Make :meth:`run` end soon, whatever it waits for."""
         self._stopping.set()
@@ -108,25 +136,32 @@ class Download:
         if self._stopping.is_set():
             raise DownloadStoppedError
 
-    def _fetch_rest(self, write: Callable[[memoryview], None]) -> None:
-        url, headers = self.url, dict[str, str]()
+    def _fetch_rest(self, sink: Sink) -> None:
+        wanted = {"Range": f"bytes={self._done}-"} if self._done else {}
+        self._answered(wanted, lambda url, response: self._receive(url, response, sink))
+
+    def _answered(
+        self, wanted: dict[str, str], take: Callable[[str, http.client.HTTPResponse], None]
+    ) -> None:
+        """Ask, with the headers ``wanted``, and follow redirects; ``take`` gets the answer and its URL."""
+        url, headers = self.url, wanted
         for hop in range(REDIRECTS + 2):
             # Both are closed: which of them owns the socket depends on the server's answer.
             with (
-                closing(self._connect(urlsplit(url))) as connection,
-                closing(self._request(connection, url, headers)) as response,
+                contextlib.closing(self._connect(urlsplit(url))) as connection,
+                contextlib.closing(self._request(connection, url, headers)) as response,
             ):
                 if response.status not in _REDIRECT:
                     self._check_status(url, response)
-                    self._receive(url, response, write)
+                    take(url, response)
                     return
                 target = urljoin(url, response.getheader("Location", ""))
                 if urlsplit(target).scheme not in ("http", "https"):
                     raise self._wrong(url, f"redirects to {target!r}", "Expected an http or https URL")
                 if hop == 0:
-                    headers = self._credentials()
+                    headers = {**wanted, **self._credentials()}
                 elif _host(url) != _host(target):
-                    headers = {}
+                    headers = wanted
                 url = target
         raise self._wrong(
             self.url, f"redirected more than {REDIRECTS} times", "Check the market's configuration"
@@ -156,8 +191,6 @@ class Download:
         self._raise_if_stopped()
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        if self._done:
-            headers = {**headers, "Range": f"bytes={self._done}-"}
         try:
             connection.request("GET", path, headers=headers)
             return connection.getresponse()
@@ -188,9 +221,7 @@ class Download:
             hint = "Set sector_manager.piece_token to a token that the market accepts"
         raise self._wrong(url, f"answered {status}", hint)
 
-    def _receive(
-        self, url: str, response: http.client.HTTPResponse, write: Callable[[memoryview], None]
-    ) -> None:
+    def _receive(self, url: str, response: http.client.HTTPResponse, sink: Sink) -> None:
         """Hand on the bytes from ``_done`` to ``size``; more than ``size`` are left unread."""
         position = self._first_byte(url, response)
         length = response.getheader("Content-Length", "")
@@ -202,17 +233,34 @@ class Download:
                 # read1 hands on what has come; readinto would hold it back until the buffer is full.
                 part = response.read1(min(BUFFER, self.size - position))
             except (OSError, http.client.HTTPException) as error:
-                raise _BrokenError(f"{_shown(url)} broke off at byte {position}: {_reason(error)}") from error
+                raise _broke_off(url, position, error) from error
             if not part:
                 if response.chunked:
                     raise self._too_short(url, position)
-                raise _BrokenError(f"{_shown(url)} broke off at byte {position}")
+                raise _broke_off(url, position)
             # A server without ranges starts from the first byte again.
             known = min(len(part), max(0, self._done - position))
             position += len(part)
             if known < len(part):
-                write(memoryview(part)[known:])
+                sink.write(memoryview(part)[known:])
                 self._done = position
+            if end is not None and position == self._done and urlsplit(url).scheme == "http":
+                # read1 has emptied the buffer that was filled along with the headers.
+                self._splice(url, sink)
+                return
+
+    def _splice(self, url: str, sink: Sink) -> None:
+        """Have the rest moved inside the kernel, for as long as the connection holds."""
+        source = self._socket
+        assert source is not None, "a response has come over it"
+        while self._done < self.size:
+            try:
+                count = sink.splice(source, self.size - self._done)
+            except OSError as error:
+                raise _broke_off(url, self._done, error) from error
+            if count == 0:
+                raise _broke_off(url, self._done)
+            self._done += count
 
     def _first_byte(self, url: str, response: http.client.HTTPResponse) -> int:
         """The offset in the piece that the body of ``response`` starts at."""
@@ -249,6 +297,11 @@ def _shown(url: str) -> str:
     The market's ``resource-id`` is the piece CID, which every message names already.
     """
     return url.split("?", 1)[0]
+
+
+def _broke_off(url: str, position: int, error: Exception | None = None) -> _BrokenError:
+    reason = "" if error is None else f": {_reason(error)}"
+    return _BrokenError(f"{_shown(url)} broke off at byte {position}{reason}")
 
 
 def _reason(error: Exception) -> str:

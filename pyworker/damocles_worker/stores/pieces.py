@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import select
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -179,8 +180,10 @@ class _Feeder:
 
     def _run(self) -> None:
         try:
+            # One that nobody has would throw away all that came before it, every time.
+            all(download.check() for download in self._downloads[1:])
             for index, download in enumerate(self._downloads):
-                download.run(self._write, patient=index > 0)
+                download.run(self, patient=index > 0)
         except DownloadStoppedError:
             pass
         except WorkerError as error:
@@ -192,15 +195,36 @@ class _Feeder:
         finally:
             os.close(self._writer)
 
-    def _write(self, view: memoryview) -> None:
-        poller = select.poll()
-        poller.register(self._writer, select.POLLOUT)
+    def write(self, view: memoryview) -> None:
         while view:
-            if self._stopping.is_set():
-                raise DownloadStoppedError
+            self._raise_if_stopped()
             try:
                 view = view[os.write(self._writer, view) :]
             except BlockingIOError:
-                poller.poll(POLL)
+                _ready(self._writer, select.POLLOUT, POLL)
             except BrokenPipeError:
                 raise DownloadStoppedError from None
+
+    def splice(self, source: socket.socket, count: int) -> int:
+        patience = int(1000 * (source.gettimeout() or 0))
+        while True:
+            self._raise_if_stopped()
+            try:
+                return os.splice(source.fileno(), self._writer, count, flags=os.SPLICE_F_NONBLOCK)
+            except BlockingIOError:
+                # The pipe is full, or nothing has come.
+                if _ready(self._writer, select.POLLOUT, POLL) and not _ready(source, select.POLLIN, patience):
+                    raise TimeoutError from None
+            except BrokenPipeError:
+                raise DownloadStoppedError from None
+
+    def _raise_if_stopped(self) -> None:
+        if self._stopping.is_set():
+            raise DownloadStoppedError
+
+
+def _ready(descriptor: int | socket.socket, event: int, patience: int) -> bool:
+    """Whether ``event`` comes within ``patience`` milliseconds."""
+    poller = select.poll()
+    poller.register(descriptor, event)
+    return bool(poller.poll(patience))

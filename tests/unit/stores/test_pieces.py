@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import termios
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -51,6 +54,12 @@ def open_files() -> set[Path]:
         with contextlib.suppress(OSError):
             found.add(descriptor.readlink())
     return found
+
+
+def _waiting(descriptor: int, *, after: float = 0.0) -> int:
+    """Bytes that can be read from a pipe, ``after`` seconds."""
+    time.sleep(after)
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), "little")
 
 
 class TestLocal:
@@ -111,6 +120,22 @@ class TestManager:
         assert request.path == f"/piecestore/{CID}"
         assert "authorization" not in request.headers
         assert "range" not in request.headers
+
+    @pytest.mark.parametrize("answer", [whole, chunked])
+    def test_more_than_the_pipe_holds(self, answer: object) -> None:
+        """The reader comes when the pipe is full, and once more when a connection has broken."""
+        assert callable(answer)
+        content = os.urandom(8 << 20)
+        parts = broken(content[: 3 << 20], len(content)), answer(content)
+        with (
+            serving(*parts) as manager,
+            PieceStore([], manager.origin).open([WantedPiece(CID, len(content))]) as (file,),
+        ):
+            assert isinstance(file, dict)
+            descriptor = int(file["fd"])
+            while (waiting := _waiting(descriptor)) == 0 or waiting != _waiting(descriptor, after=0.1):
+                pass
+            assert read(file, len(content)) == content
 
     def test_only_the_payload_is_taken(self) -> None:
         with serving(whole(CONTENT + b"more")) as manager:
@@ -256,10 +281,21 @@ class TestBrokenConnections:
     def test_an_outage_does_not_throw_away_the_pieces_before(self) -> None:
         outage = [status(502)] * 3 * download.ATTEMPTS
         with (
-            serving(whole(CONTENT), *outage, whole(CONTENT)) as manager,
+            serving(status(502), whole(CONTENT), *outage, whole(CONTENT)) as manager,
             PieceStore([], manager.origin).open([PIECE, PIECE]) as files,
         ):
             assert [read(file, len(CONTENT)) for file in files] == [CONTENT] * 2
+
+    def test_a_piece_that_is_not_there_yet_costs_no_download_of_the_others(self) -> None:
+        """Until somebody imported the second piece, the first was downloaded every minute."""
+        with (
+            serving(status(302, Location="/market"), status(404), whole(CONTENT)) as manager,
+            pytest.raises(WorkerError, match="404 Not Found") as caught,
+            PieceStore([], manager.origin).open([PIECE, WantedPiece("absent", 127)]) as (file, _),
+        ):
+            read(file, len(CONTENT))
+        assert caught.value.waits_for == "piece absent"
+        assert [request.path for request in manager.requests] == ["/piecestore/absent", "/market"]
 
     def test_no_progress_ends_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(download, "PATIENCE", 0.0)
@@ -301,15 +337,14 @@ class TestContext:
     def test_many_pieces_through_one_descriptor(self, tmp_path: Path) -> None:
         (tmp_path / "local").write_bytes(b"here")
         wanted = [WantedPiece("first", 100_000), None, WantedPiece("local", 4), WantedPiece("second", 50_000)]
-        with serving(whole(CONTENT[:100_000]), chunked(CONTENT[100_000:])) as manager:
+        second = chunked(CONTENT[100_000:])
+        with serving(second, whole(CONTENT[:100_000]), second) as manager:
             with PieceStore([tmp_path], manager.origin).open(wanted) as files:
                 assert files[0] == files[3]
                 assert files[1:3] == ["pledge", {"local": str(tmp_path / "local")}]
                 assert read(files[0], 100_000) + read(files[3], 50_000) == CONTENT[:150_000]
-            assert [request.path for request in manager.requests] == [
-                "/piecestore/first",
-                "/piecestore/second",
-            ]
+            paths = [request.path.rpartition("/")[2] for request in manager.requests]
+            assert paths == ["second", "first", "second"]
 
     def test_add_pieces_reads_it(self, tmp_path: Path) -> None:
         """The stage gets the same commitments from the pipe as from files."""
@@ -336,7 +371,8 @@ class TestContext:
 
         for name, payload in payloads.items():
             (tmp_path / name).write_bytes(payload)
-        with serving(whole(payloads["first"]), chunked(payloads["second"])) as manager:
+        second = chunked(payloads["second"])
+        with serving(second, whole(payloads["first"]), second) as manager:
             assert commitments(PieceStore([], manager.origin)) == commitments(PieceStore([tmp_path], None))
 
     def test_pipe_is_closed_afterwards(self) -> None:
