@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 from pathlib import Path
 
 from msgspec import Struct
@@ -150,17 +151,42 @@ def make_durable(file: Path, root: Path) -> None:
     """
     try:
         if not file.is_symlink():
-            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            _fsync_file(file)
         for directory in file.parents:
             fsync_directory(directory)
             if directory == root:
                 break
     except OSError as error:
         raise file_error(error, "make durable", file) from error
+
+
+def make_tree_durable(root: Path) -> None:
+    """Make every regular file below ``root`` durable, and every name there; links are not followed.
+
+    Raises :class:`WorkerError`.
+    """
+    try:
+        # The names of a directory are durable only after what they name.
+        for directory, _, names in os.walk(root, topdown=False, onerror=_raise):
+            for name in names:
+                file = Path(directory) / name
+                if stat.S_ISREG(file.lstat().st_mode):
+                    _fsync_file(file)
+            fsync_directory(Path(directory))
+    except OSError as error:
+        raise file_error(error, "make durable what is in", root) from error
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _fsync_file(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def file_error(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -26,6 +29,16 @@ for line in sys.stdin:
     print(json.dumps({"id": request["id"], "output": True}), flush=True)
 """
 FOREIGN = ChildSpec("transfer", 0, bin=sys.executable, args=("-c", PROGRAM))
+
+#: An add_pieces processor of others, which writes what it was started with.
+ADD_PIECES = """
+import json, shutil, sys
+print("add_pieces processor ready", flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    shutil.copy(sys.argv[1], request["task"]["staged_filepath"])
+    print(json.dumps({"id": request["id"], "output": json.loads(sys.argv[2])}), flush=True)
+"""
 
 #: Names in each directory when it was last made durable; files are there without names.
 Durable = dict[Path, set[str]]
@@ -78,6 +91,29 @@ def test_directories_and_links_of_a_sector(tmp_path: Path, durable: Durable) -> 
         assert durable[there.store.prepared_dir(sector.text)] == {"sc-02-data-tree-d.dat"}
 
     at_work(tmp_path, main)
+
+
+def test_what_a_program_of_others_has_computed(tmp_path: Path, durable: Durable) -> None:
+    """After a power cut the record said that the pieces were added, and the staged file held zeros."""
+    sector = seal(tmp_path, 1, deals=True)
+    kept, task = tmp_path / "staged", task_of(sector)
+
+    async def add(there: Place) -> Any:
+        infos = await there.run("add_pieces", task)
+        shutil.copy(there.store.staged(sector.text), kept)
+        return infos
+
+    infos = msgspec.json.encode(at_work(tmp_path, add)).decode()
+    foreign = ChildSpec("add_pieces", 0, bin=sys.executable, args=("-c", ADD_PIECES, str(kept), infos))
+    durable.clear()
+
+    async def add_elsewhere(there: Place) -> None:
+        await there.run("add_pieces", task)
+        staged = there.store.staged(sector.text)
+        assert_durable(durable, there.store.data, f"unsealed/{staged.name}")
+        assert staged in durable
+
+    at_work(tmp_path, add_elsewhere, foreign)
 
 
 @pytest.mark.parametrize("children", [(), (FOREIGN,)])

@@ -13,6 +13,7 @@ import msgspec
 from damocles_worker import sectors
 from damocles_worker.config.settings import Sealing
 from damocles_worker.errors import Level, WorkerError
+from damocles_worker.filesystem import make_tree_durable
 from damocles_worker.processors.pool import Pool
 from damocles_worker.processors.scheduler import Lease, Scheduler
 from damocles_worker.sealing.machine.task import Task
@@ -172,14 +173,19 @@ class Workbench:
             ) from error
 
     async def run_raw(self, stage: str, request: Any, progress: Progress) -> bytes:
-        """Run a stage on ``request``; its output as JSON."""
-        return await self.services.processors.run(
+        """Run a stage on ``request``; its output as JSON. What it wrote into the store is durable then."""
+        processors = self.services.processors
+        output = await processors.run(
             stage,
             msgspec.json.encode(request),
             progress=progress,
             lease=self.lease,
             owner=self.location if self._store else None,
         )
+        # Our own stages see to it themselves. A record that a stage is done must not outlive its files.
+        if self._store and processors.is_foreign(stage):
+            await asyncio.to_thread(make_tree_durable, self._store.data)
+        return output
 
 
 def prover_id(task: Task) -> list[int]:
