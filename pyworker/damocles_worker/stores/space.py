@@ -134,7 +134,11 @@ class SpaceLedger:
     """
 
     def __init__(self) -> None:
+        #: Guards the promises. Never held while a disk is asked: a sealing thread gives its space back on the
+        #: event loop.
         self._mutex = threading.Lock()
+        #: Held while it is decided whether a promise fits.
+        self._deciding = threading.Lock()
         self._promises: dict[str, list[_Promise]] = {}
 
     def reserve(self, directory: Path, sizes: Sequence[int], owner: str) -> int:
@@ -146,7 +150,7 @@ class SpaceLedger:
         """
         device = _device(directory)
         baseline = disk_usage(directory)
-        with self._mutex:
+        with self._deciding:
             others = self._others(device, owner)
             free = _free(directory)
             promised = sum(other.size for _, other in others)
@@ -167,9 +171,7 @@ class SpaceLedger:
 
         What lies in ``directory`` is the part already written.
         """
-        promise = _Promise(_device(directory), directory, size, 0)
-        with self._mutex:
-            self._put(owner, promise)
+        self._put(owner, _Promise(_device(directory), directory, size, 0))
 
     def release(self, owner: str) -> None:
         """Forget every promise to ``owner``; it need not have one."""
@@ -178,22 +180,23 @@ class SpaceLedger:
 
     def free(self, path: Path) -> int:
         """Bytes on the file system of ``path`` that are neither used nor promised; never negative."""
-        with self._mutex:
-            promised = sum(other.outstanding() for _, other in self._others(_device(path), None))
-            return max(0, _free(path) - promised)
+        promised = sum(other.outstanding() for _, other in self._others(_device(path), None))
+        return max(0, _free(path) - promised)
 
     def _put(self, owner: str, promise: _Promise) -> None:
-        kept = [one for one in self._promises.get(owner, []) if one.device != promise.device]
-        self._promises[owner] = [*kept, promise]
+        with self._mutex:
+            kept = [one for one in self._promises.get(owner, []) if one.device != promise.device]
+            self._promises[owner] = [*kept, promise]
 
     def _others(self, device: int, owner: str | None) -> list[tuple[str, _Promise]]:
         """The promises on ``device``, by owner, to all but ``owner``."""
-        return [
-            (holder, promise)
-            for holder, promises in self._promises.items()
-            for promise in promises
-            if promise.device == device and holder != owner
-        ]
+        with self._mutex:
+            return [
+                (holder, promise)
+                for holder, promises in self._promises.items()
+                for promise in promises
+                if promise.device == device and holder != owner
+            ]
 
 
 class Adoption:

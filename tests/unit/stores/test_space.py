@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -150,6 +152,34 @@ class TestRealDisk:
             assert ledger.free(one) == ledger.free(two) == 24 * KIB
             ledger.reserve(two, [500 * KIB], "a")
             assert (ledger.free(one), ledger.free(two)) == (24 * KIB, 524 * KIB)
+
+    def test_space_is_given_back_while_another_disk_does_not_answer(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is given back on the event loop, which waited for the disk, and with it every heartbeat."""
+        ledger = SpaceLedger()
+        ledger.reserve(tmp_path, [KIB], "a")
+        asked, answered = threading.Event(), threading.Event()
+
+        def stalled(_path: Path) -> int:
+            asked.set()
+            answered.wait(60)
+            return 1 << 40
+
+        monkeypatch.setattr(space, "free_bytes", stalled)
+        with ThreadPoolExecutor(2) as disk:
+            looking = disk.submit(ledger.free, tmp_path)
+            deciding = disk.submit(ledger.reserve, tmp_path, [KIB], "b")
+            try:
+                assert asked.wait(60)
+                giving = threading.Thread(target=ledger.release, args=("a",))
+                giving.start()
+                giving.join(10)
+                assert not giving.is_alive()
+            finally:
+                answered.set()
+            looking.result()
+            assert deciding.result() == KIB
 
     def test_missing_directory(self, tmp_path: Path) -> None:
         with pytest.raises(WorkerError, match="doesn't exist"):
