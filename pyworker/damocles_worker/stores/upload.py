@@ -221,11 +221,11 @@ def _request(
     headers: dict[str, str],
     body: Iterator[bytes],
 ) -> http.client.HTTPResponse:
-    """The answer to a PUT, also one that comes, with the end of the connection, before the whole body."""
+    """The answer to a PUT, also one that comes before the whole body, which the server then stops reading."""
     connection.sock.settimeout(SILENCE)
     try:
         connection.request("PUT", path, body=body, headers=headers)
-    except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+    except (BrokenPipeError, ConnectionResetError, TimeoutError, ssl.SSLEOFError):
         connection.sock.settimeout(REFUSAL)
         with contextlib.suppress(OSError, http.client.HTTPException):
             response = connection.getresponse()

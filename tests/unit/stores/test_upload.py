@@ -197,6 +197,21 @@ def test_a_refusal_in_the_middle_of_a_piece_is_told_instead_of_a_broken_pipe(
     assert failed.value.level is level
 
 
+def test_a_refusal_of_a_server_that_keeps_the_connection_is_told(
+    piece: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was a time-out after a minute, five times over, and the reason stayed unread."""
+    monkeypatch.setattr(upload, "SILENCE", 0.5)
+    os.truncate(piece, 64 << 20)
+    refusal = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 9\r\n\r\nbad token"
+    with (
+        stalling(Cancel(), takes=1000, says=refusal) as host,
+        pytest.raises(WorkerError, match=r"answered 401 Unauthorized .*bad token") as failed,
+    ):
+        uploader().upload(piece, CID, f"market://s/{CID}?host={host}&scheme=http&token=t")
+    assert failed.value.level is Level.PERMANENT
+
+
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"])
 def test_a_server_that_hangs_up_in_the_middle_has_not_got_the_piece(piece: Path, answer: bytes) -> None:
     os.truncate(piece, 64 << 20)
