@@ -31,6 +31,16 @@ def test_an_expected_duration_follows_the_newest_and_outlives_the_process(tmp_pa
     again.close()
 
 
+def test_the_history_shows_no_password_of_a_destination(tmp_path: Path) -> None:
+    store = SealingStore.open(str(tmp_path / "store"))
+    StoreRecords(store).commit(
+        Save(None, "UploadPiece", "Unsealed", "s-t01000-1", "http://me:sesame@host/piece?token=open")
+    )
+    (row,) = store.journal.history()
+    assert row.detail == "http://***@host/piece?***"
+    store.close()
+
+
 def test_a_record_is_saved_while_a_dead_network_store_holds_every_thread(tmp_path: Path) -> None:
     store = SealingStore.open(str(tmp_path / "store"))
     nobody: Any = None

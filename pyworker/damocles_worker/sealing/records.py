@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from damocles_worker.errors import Level, WorkerError
 from damocles_worker.journal import HistoryRow, commit_numbers, failpoint
+from damocles_worker.logs.secrets import without_secrets
 from damocles_worker.sealing.machine import task as tasks
 from damocles_worker.sealing.machine.events import Save
 from damocles_worker.sealing.machine.task import Task
@@ -85,7 +86,7 @@ class StoreRecords:
             sector=save.sector,
             event=save.event,
             state=save.state,
-            detail=save.detail,
+            detail=without_secrets(save.detail),
             durations=self._measured,
         )
         self._measured = {}
