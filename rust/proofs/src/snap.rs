@@ -3,8 +3,7 @@
 use anyhow::{ensure, Context, Result};
 use filecoin_proofs::types::SectorUpdateConfig;
 use filecoin_proofs_api::update::{
-    generate_empty_sector_update_proof_with_vanilla, generate_partition_proofs,
-    verify_empty_sector_update_proof, verify_partition_proofs,
+    generate_partition_proofs, verify_empty_sector_update_proof, verify_partition_proofs,
 };
 use filecoin_proofs_api::{PartitionProofBytes, RegisteredUpdateProof};
 
@@ -13,7 +12,7 @@ use crate::commit::are_groth16_proofs;
 use crate::control::Control;
 use crate::failure::guarded;
 use crate::sector::{require_dir, require_size};
-use crate::snark::{self, Maker};
+use crate::snark;
 use crate::tasks::{SnapProve, SnapVanilla, VerifySnap};
 
 /// The vanilla proofs of an upgrade, one per partition, for [`snap_prove`]. They are verified before
@@ -91,38 +90,9 @@ pub fn snap_prove(mut task: SnapProve, control: &mut Control<'_>) -> Result<Vec<
             hold,
             "vannilla_proofs: don't hold for comm_r_old, comm_r_new and comm_d_new"
         );
-        let proof = match snark::engine()? {
-            Some(arithmetic) => snark::update(&task, &vanilla, arithmetic, control)?,
-            None => prove_by_library(&task, &vanilla)?,
-        };
+        let proof = snark::update(&task, &vanilla, snark::engine()?, control)?;
         control.finish(size_of(task.registered_proof))?;
         Ok(proof)
-    })
-}
-
-/// The library's proof of an upgrade, which it doesn't look at itself.
-fn prove_by_library(task: &SnapProve, vanilla: &[PartitionProofBytes]) -> Result<Vec<u8>> {
-    let proof_type = task.registered_proof;
-    let maker = Maker {
-        arithmetic: None,
-        parameters: proof_type.cache_params_path()?,
-    };
-    let (old, new, data) = (task.comm_r_old, task.comm_r_new, task.comm_d_new);
-    let prove = || {
-        let vanilla = vanilla.iter();
-        let vanilla = vanilla.map(|proof| PartitionProofBytes(proof.0.clone()));
-        generate_empty_sector_update_proof_with_vanilla(
-            proof_type,
-            vanilla.collect(),
-            old,
-            new,
-            data,
-        )
-        .map(|proof| proof.0)
-    };
-    let decodes = |proof: &[u8]| are_groth16_proofs(proof, partitions(proof_type));
-    snark::verified("proof of an upgrade", &maker, prove, decodes, |proof| {
-        verify_empty_sector_update_proof(proof_type, proof, old, new, data)
     })
 }
 

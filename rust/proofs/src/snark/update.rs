@@ -7,7 +7,9 @@ use filecoin_proofs::constants::{
     SECTOR_SIZE_64_GIB,
 };
 use filecoin_proofs::types::SectorUpdateConfig;
-use filecoin_proofs::{verify_empty_sector_update_proof, TreeRHasher};
+use filecoin_proofs::{
+    generate_empty_sector_update_proof_with_vanilla, verify_empty_sector_update_proof, TreeRHasher,
+};
 use filecoin_proofs_api::{MerkleTreeTrait, PartitionProofBytes};
 use storage_proofs_update::{
     EmptySectorUpdate, EmptySectorUpdateCircuit, EmptySectorUpdateCompound, PartitionProof,
@@ -23,11 +25,11 @@ use crate::snap::size_of;
 use crate::tasks::SnapProve;
 
 /// The proof of the task's vanilla proofs, which `vanilla_proofs` are, verified: one Groth16 proof per
-/// partition.
+/// partition. Without an arithmetic the library proves.
 pub fn update(
     task: &SnapProve,
     vanilla_proofs: &[PartitionProofBytes],
-    arithmetic: Arithmetic,
+    arithmetic: Option<Arithmetic>,
     control: &mut Control<'_>,
 ) -> Result<Vec<u8>> {
     with_tree!(
@@ -43,18 +45,17 @@ pub fn update(
 fn update_shaped<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(
     task: &SnapProve,
     vanilla_proofs: &[PartitionProofBytes],
-    arithmetic: Arithmetic,
+    arithmetic: Option<Arithmetic>,
     control: &mut Control<'_>,
 ) -> Result<Vec<u8>> {
     let (comm_r_old, comm_r_new, comm_d_new) = (task.comm_r_old, task.comm_r_new, task.comm_d_new);
     let config = task.registered_proof.as_v1_config();
-    let vanilla_proofs = vanilla_proofs.iter().map(|proof| {
-        let proof: PartitionProof<Tree> = bincode::deserialize(&proof.0)?;
-        anyhow::Ok(proof)
-    });
-    let vanilla_proofs: Vec<_> = vanilla_proofs
-        .collect::<Result<_>>()
-        .context("vannilla_proofs")?;
+    // They can't be copied, and the library takes them away.
+    let decoded = || -> Result<Vec<PartitionProof<Tree>>> {
+        let proofs = vanilla_proofs.iter();
+        let proofs = proofs.map(|proof| Ok(bincode::deserialize(&proof.0)?));
+        proofs.collect::<Result<_>>().context("vannilla_proofs")
+    };
     let update = SectorUpdateConfig::from_porep_config(&config);
     type Commitment = <TreeRHasher as Hasher>::Domain;
     let public_inputs = PublicInputs {
@@ -66,14 +67,14 @@ fn update_shaped<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(
     };
     let public_params = PublicParams::from_sector_size(size_of(task.registered_proof));
 
-    let prove = || {
+    let by_engine = |arithmetic: Arithmetic, control: &mut Control<'_>| {
         let proofs = prove_partitions::<
             EmptySectorUpdate<Tree>,
             EmptySectorUpdateCircuit<Tree>,
             EmptySectorUpdateCompound<Tree>,
         >(
             &public_inputs,
-            &vanilla_proofs,
+            &decoded()?,
             &public_params,
             Synthesis::Whole,
             arithmetic,
@@ -81,8 +82,22 @@ fn update_shaped<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(
         )?;
         bytes(&proofs)
     };
+    let by_library = || {
+        let proof = generate_empty_sector_update_proof_with_vanilla(
+            &config,
+            decoded()?,
+            comm_r_old,
+            comm_r_new,
+            comm_d_new,
+        )?;
+        Ok(proof.0)
+    };
+    let prove = || match arithmetic {
+        Some(arithmetic) => by_engine(arithmetic, control),
+        None => by_library(),
+    };
     let maker = Maker {
-        arithmetic: Some(arithmetic),
+        arithmetic,
         parameters: task.registered_proof.cache_params_path()?,
     };
     let decodes = |proof: &[u8]| are_groth16_proofs(proof, vanilla_proofs.len());
