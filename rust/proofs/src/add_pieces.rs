@@ -4,10 +4,12 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
-use std::panic::resume_unwind;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use filecoin_proofs_api::{Commitment, PieceInfo, UnpaddedBytesAmount};
@@ -21,15 +23,18 @@ use crate::pieces::{offsets, padded_piece_size, zero_piece};
 use crate::sector::size_of;
 use crate::tasks::{AddPieces, PieceFile, PieceSource};
 
-/// Padded bytes that are read, padded, hashed and written at a time.
-const CHUNK: u64 = 4 << 20;
+/// Padded bytes that one thread reads, pads, hashes and writes at a time: with the data, what a core's own
+/// cache holds.
+const CHUNK: u64 = 512 << 10;
 
-/// Longest wait for data before the cancel flag is looked at, milliseconds.
-const PATIENCE: libc::c_int = 200;
+/// Bytes whose way to the disk is started at a time.
+const STRETCH: u64 = 4 << 20;
 
-/// Chunks of data that are on their way from the source to the hash, and padded ones on their way from there
-/// into the staged file: one being made, one waiting, one being used.
-const BUFFERS: usize = 3;
+/// Threads at most: a source gives no more than these can hash.
+const MOST_THREADS: usize = 16;
+
+/// Longest wait for data before the cancel flag is looked at.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Writes the pieces, fr32 padded, into the staged file, and returns their infos in order.
 ///
@@ -62,15 +67,13 @@ pub fn add_pieces(task: &AddPieces, control: &mut Control<'_>) -> Result<Vec<Pie
         };
         let mut infos = Vec::with_capacity(task.pieces.len());
         for (index, (piece, start)) in task.pieces.iter().zip(starts).enumerate() {
-            let write = |offset: u64, padded: &[u8]| {
-                staged
-                    .write_all_at(padded, start + offset)
-                    .with_context(|| format!("write staged file {}", path.display()))?;
-                start_writing_back(&staged, start + offset, padded.len());
-                Ok(())
+            let place = Place {
+                staged: &staged,
+                path,
+                start,
             };
             infos.push(
-                add_piece(piece, write, &mut progress, control)
+                add_piece(piece, Some(place), &mut progress, control)
                     .with_context(|| format!("piece {index}"))?,
             );
         }
@@ -105,10 +108,35 @@ pub fn piece_commitment(
             done: 0,
             total: piece_size,
         };
-        let info = add_piece(&piece, |_, _| Ok(()), &mut progress, control)?;
+        let info = add_piece(&piece, None, &mut progress, control)?;
         control.finish(progress.total)?;
         Ok(info.commitment)
     })
+}
+
+/// Where a piece goes.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    staged: &'a File,
+    path: &'a Path,
+    /// Its first byte in the staged file.
+    start: u64,
+}
+
+impl Place<'_> {
+    /// Writes all of `padded` at `offset` in the piece.
+    fn write(&self, offset: u64, padded: &[u8]) -> Result<()> {
+        self.staged
+            .write_all_at(padded, self.start + offset)
+            .with_context(|| format!("write staged file {}", self.path.display()))
+    }
+
+    /// Starts writing back the stretch that ends at `offset` in the piece, if one ends there.
+    fn start_writing_back(&self, offset: u64) {
+        if offset > 0 && offset.is_multiple_of(STRETCH) {
+            start_writing_back(self.staged, self.start + offset - STRETCH, STRETCH as usize);
+        }
+    }
 }
 
 /// Unpadded bytes over all pieces of a call.
@@ -119,7 +147,7 @@ struct Progress {
 
 fn add_piece(
     piece: &PieceSource,
-    write: impl FnMut(u64, &[u8]) -> Result<()> + Send,
+    place: Option<Place<'_>>,
     progress: &mut Progress,
     control: &mut Control<'_>,
 ) -> Result<PieceInfo> {
@@ -138,12 +166,12 @@ fn add_piece(
         }
         PieceFile::Local(path) => {
             let source = File::open(path).with_context(|| path.display().to_string())?;
-            stream(source, piece, padded_size, write, progress, control)
+            stream(source, piece, padded_size, place, progress, control)
                 .with_context(|| path.display().to_string())?
         }
         PieceFile::Fd(fd) => {
             let source = duplicate(*fd)?;
-            stream(source, piece, padded_size, write, progress, control)
+            stream(source, piece, padded_size, place, progress, control)
                 .with_context(|| format!("file descriptor {fd}"))?
         }
         PieceFile::Url(url) => {
@@ -170,111 +198,164 @@ fn duplicate(fd: i32) -> Result<File> {
         .into())
 }
 
-/// Pads and hashes the payload chunk by chunk, gives each padded chunk with its offset in the piece
-/// to `write`, and returns the piece's commitment. Chunks behind the payload are zero: they are
+/// Pads and hashes the payload chunk by chunk, writes each to its `place`, and returns the piece's
+/// commitment. Chunks behind the payload are zero: they are
 /// neither hashed nor written.
 ///
-/// While this thread reads one chunk, a second pads and hashes the one before, and a third writes the one
-/// before that: what is slowest of the three (a download, hashing, the disk) takes the time.
+/// Threads take turns to read a chunk, and each goes on with its own: its bytes stay in the cache of
+/// one core from the source to the staged file. This one waits for the disk where that is behind.
 fn stream(
-    mut source: File,
+    source: File,
     piece: &PieceSource,
     padded_size: u64,
-    write: impl FnMut(u64, &[u8]) -> Result<()> + Send,
+    place: Option<Place<'_>>,
     progress: &mut Progress,
     control: &mut Control<'_>,
 ) -> Result<Commitment> {
     let chunk = CHUNK.min(padded_size);
-    let chunk_data = chunk / BLOCK_OUT as u64 * BLOCK_IN as u64;
-    let before = progress.done;
-    let commitment = thread::scope(|scope| -> Result<Commitment> {
-        let (full, chunks) = mpsc::sync_channel(1);
-        let (returned, empty) = mpsc::channel();
-        for _ in 0..BUFFERS {
-            let buffer = vec![0u8; usize::try_from(chunk_data)?];
-            returned.send(buffer).expect("the other end is here");
+    let payload = Payload {
+        source: Mutex::new(source),
+        size: piece.payload_size,
+        chunk: chunk / BLOCK_OUT as u64 * BLOCK_IN as u64,
+        read: AtomicU64::new(0),
+        stopped: AtomicBool::new(false),
+    };
+    let count = usize::try_from(piece.payload_size.div_ceil(payload.chunk))?;
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let mut roots = thread::scope(|scope| -> Result<Vec<Node>> {
+        let (sender, hashed) = mpsc::channel();
+        for _ in 0..threads.min(MOST_THREADS).min(count) {
+            let (sender, payload) = (sender.clone(), &payload);
+            scope.spawn(move || payload.hash_some(chunk, place, &sender));
         }
-        let (hashed, to_write) = mpsc::sync_channel(1);
-        let (written, spare) = mpsc::channel();
-        for _ in 0..BUFFERS {
-            let buffer = vec![0u8; usize::try_from(chunk)?];
-            written.send(buffer).expect("the other end is here");
-        }
-        let hashing = scope.spawn(move || hash_chunks(chunks, &returned, &spare, &hashed));
-        let writing = scope.spawn(move || write_chunks(to_write, &written, write));
-        let mut read = 0;
-        while read < piece.payload_size {
-            // No buffer comes back when writing has failed: the reason is that thread's answer.
-            let Ok(mut data) = empty.recv() else { break };
-            let wanted = usize::try_from((piece.payload_size - read).min(chunk_data))?;
-            let filled = read_up_to(&mut source, &mut data[..wanted], progress, control)?;
-            read += filled as u64;
-            ensure!(
-                filled == wanted,
-                "ends after {read} bytes, payload_size is {}",
-                piece.payload_size
-            );
-            data[wanted..].fill(0);
-            if full.send(data).is_err() {
-                break;
+        drop(sender);
+        let mut collect = || {
+            let mut roots = vec![Node::default(); count];
+            let mut left = count;
+            while left > 0 {
+                let hashed = hashed.recv_timeout(PATIENCE);
+                let done = progress.done + payload.read.load(Ordering::Relaxed);
+                match hashed {
+                    Ok(hashed) => {
+                        let (index, root) = hashed?;
+                        roots[index] = root;
+                        left -= 1;
+                        if let Some(place) = place {
+                            // The others write what is before, or have done so.
+                            place.start_writing_back(index as u64 * chunk);
+                        }
+                        control.step(done, progress.total)?;
+                    }
+                    Err(RecvTimeoutError::Timeout) => control.step_now(done, progress.total)?,
+                    Err(RecvTimeoutError::Disconnected) => bail!("a hashing thread ended"),
+                }
             }
-            progress.done += chunk_data;
-            control.step(progress.done, progress.total)?;
-        }
-        drop(full);
-        let hashed = hashing.join();
-        writing
-            .join()
-            .unwrap_or_else(|panic| resume_unwind(panic))?;
-        let mut roots = hashed.unwrap_or_else(|panic| resume_unwind(panic));
-        let chunks = usize::try_from(padded_size / chunk)?;
-        roots.resize(chunks, merkle::zero_commitment(chunk));
-        Ok(merkle::root_of(roots))
+            Ok(roots)
+        };
+        let roots = collect();
+        payload.stopped.store(true, Ordering::Relaxed);
+        roots
     })?;
-    progress.done = before + piece.piece_size;
+    roots.resize(
+        usize::try_from(padded_size / chunk)?,
+        merkle::zero_commitment(chunk),
+    );
+    progress.done += piece.piece_size;
     control.step(progress.done, progress.total)?;
-    Ok(commitment)
+    Ok(merkle::root_of(roots))
 }
 
-/// The roots of chunks of data, in order. Each chunk is padded into a spare buffer and passed on to be
-/// written, and its own buffer returned. Ends early when nobody writes any more.
-fn hash_chunks(
-    chunks: mpsc::Receiver<Vec<u8>>,
-    returned: &mpsc::Sender<Vec<u8>>,
-    spare: &mpsc::Receiver<Vec<u8>>,
-    hashed: &mpsc::SyncSender<Vec<u8>>,
-) -> Vec<Node> {
-    let mut roots = Vec::new();
-    for data in chunks {
-        let Ok(mut padded) = spare.recv() else { break };
-        roots.push(merkle::fill_and_hash(&mut padded, |start, block| {
-            let start = start / BLOCK_OUT * BLOCK_IN;
-            let end = start + block.len() / BLOCK_OUT * BLOCK_IN;
-            fr32::pad(&data[start..end], block);
-        }));
-        // The reader may have ended, with an error or because this was the last chunk.
-        let _ = returned.send(data);
-        if hashed.send(padded).is_err() {
-            break;
+/// The payload of a piece, read by one thread at a time.
+struct Payload {
+    source: Mutex<File>,
+    size: u64,
+    /// Bytes of a chunk.
+    chunk: u64,
+    /// Bytes read so far; changed by who holds the source.
+    read: AtomicU64,
+    /// Nobody waits for the rest.
+    stopped: AtomicBool,
+}
+
+impl Payload {
+    /// One thread: chunk after chunk, until there is none left, one fails or all shall stop. Sends the root
+    /// over each, of `padded` bytes, with its index.
+    fn hash_some(
+        &self,
+        padded: u64,
+        place: Option<Place<'_>>,
+        sender: &mpsc::Sender<Result<(usize, Node)>>,
+    ) {
+        // Both are at most CHUNK.
+        let (mut data, mut padded) = (vec![0; self.chunk as usize], vec![0; padded as usize]);
+        let mut next = || -> Result<Option<(usize, Node)>> {
+            let Some(index) = self.next_chunk(&mut data)? else {
+                return Ok(None);
+            };
+            let root = merkle::fill_and_hash(&mut padded, |start, block| {
+                let start = start / BLOCK_OUT * BLOCK_IN;
+                let end = start + block.len() / BLOCK_OUT * BLOCK_IN;
+                fr32::pad(&data[start..end], block);
+            });
+            if let Some(place) = place {
+                place.write((index * padded.len()) as u64, &padded)?;
+            }
+            Ok(Some((index, root)))
+        };
+        while let Some(hashed) = next().transpose() {
+            let failed = hashed.is_err();
+            if failed {
+                self.stopped.store(true, Ordering::Relaxed);
+            }
+            if sender.send(hashed).is_err() || failed {
+                return;
+            }
         }
     }
-    roots
-}
 
-/// Gives each padded chunk, with its offset in the piece, to `write`, and its buffer back.
-fn write_chunks(
-    chunks: mpsc::Receiver<Vec<u8>>,
-    written: &mpsc::Sender<Vec<u8>>,
-    mut write: impl FnMut(u64, &[u8]) -> Result<()>,
-) -> Result<()> {
-    let mut offset = 0;
-    for padded in chunks {
-        write(offset, &padded)?;
-        offset += padded.len() as u64;
-        // Hashing may have ended: this was the last chunk.
-        let _ = written.send(padded);
+    /// Reads the next chunk into `data`, with zeros behind the payload, and returns its index; none if there is
+    /// no other or all shall stop.
+    fn next_chunk(&self, data: &mut [u8]) -> Result<Option<usize>> {
+        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = self.read.load(Ordering::Relaxed);
+        let wanted = usize::try_from((self.size - start).min(self.chunk))?;
+        let filled = self.fill(&mut source, &mut data[..wanted])?;
+        if filled == 0 && wanted == 0 || self.stopped.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        ensure!(
+            filled == wanted,
+            "ends after {} bytes, payload_size is {}",
+            start + filled as u64,
+            self.size
+        );
+        data[wanted..].fill(0);
+        Ok(Some(usize::try_from(start / self.chunk)?))
     }
-    Ok(())
+
+    /// Fills `data` from the source as far as it goes and returns how far that was. A pipe that delivers nothing
+    /// keeps nobody from stopping.
+    fn fill(&self, source: &mut File, data: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < data.len() && !self.stopped.load(Ordering::Relaxed) {
+            if !readable_soon(source) {
+                continue;
+            }
+            match source.read(&mut data[filled..]) {
+                Ok(0) => break,
+                Ok(count) => {
+                    filled += count;
+                    self.read.fetch_add(count as u64, Ordering::Relaxed);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    bail!("is in non-blocking mode: set it to blocking before the stage")
+                }
+                Err(error) => return Err(error).context("read"),
+            }
+        }
+        Ok(filled)
+    }
 }
 
 /// Waits for something to read, or the end, and returns whether it has come within [`PATIENCE`]. A read that can't
@@ -286,36 +367,6 @@ fn readable_soon(source: &File) -> bool {
         revents: 0,
     };
     // SAFETY: one pollfd, which lives as long as the call.
-    let found = unsafe { libc::poll(&mut wanted, 1, PATIENCE) };
+    let found = unsafe { libc::poll(&mut wanted, 1, PATIENCE.as_millis() as libc::c_int) };
     found != 0 && !(found < 0 && io::Error::last_os_error().kind() == ErrorKind::Interrupted)
-}
-
-/// Fills `data` from `source` as far as it goes and returns how far that was. A pipe that delivers nothing does not
-/// keep it from being cancelled.
-fn read_up_to(
-    source: &mut File,
-    data: &mut [u8],
-    progress: &Progress,
-    control: &mut Control<'_>,
-) -> Result<usize> {
-    let mut filled = 0;
-    while filled < data.len() {
-        while !readable_soon(source) {
-            control.step_now(progress.done + filled as u64, progress.total)?;
-        }
-        match source.read(&mut data[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {
-                control.step_now(progress.done + filled as u64, progress.total)?;
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                bail!("is in non-blocking mode: set it to blocking before the stage")
-            }
-            Err(error) => return Err(error).context("read"),
-        }
-        // A pipe may deliver slowly: between reads too, not only between chunks.
-        control.step(progress.done + filled as u64, progress.total)?;
-    }
-    Ok(filled)
 }

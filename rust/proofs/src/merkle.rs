@@ -1,7 +1,6 @@
 //! The binary SHA-256 tree of unsealed data (tree_d): node = SHA-256(left ‖ right) with the top two
 //! bits of the last byte cleared, so that it is a field element.
 
-use rayon::prelude::*;
 pub use sdr::kernel::parents;
 
 /// A tree node: a leaf of padded data or a hash.
@@ -10,8 +9,8 @@ pub type Node = [u8; 32];
 /// Bytes of a node, for slices.
 pub const NODE: usize = 32;
 
-/// Padded bytes that one thread hashes alone: small enough for a core's own cache.
-const THREAD_BLOCK: usize = 64 << 10;
+/// Padded bytes that are hashed as soon as they are made: the fastest cache of a core holds them.
+const BLOCK: usize = 16 << 10;
 
 /// Parent of the two nodes in `pair` (64 bytes).
 pub fn parent(pair: &[u8]) -> Node {
@@ -33,13 +32,13 @@ pub fn root_of(nodes: Vec<Node>) -> Node {
 }
 
 /// Fills `padded` block by block with `fill` (called with the block's offset), and returns the root
-/// over it; `padded` is a power of two of bytes, 64 or more. Runs on all cores.
-pub fn fill_and_hash(padded: &mut [u8], fill: impl Fn(usize, &mut [u8]) + Sync) -> Node {
+/// over it; `padded` is a power of two of bytes, 64 or more.
+pub fn fill_and_hash(padded: &mut [u8], fill: impl Fn(usize, &mut [u8])) -> Node {
     let roots = padded
-        .par_chunks_mut(THREAD_BLOCK)
+        .chunks_mut(BLOCK)
         .enumerate()
         .map(|(i, block)| {
-            fill(i * THREAD_BLOCK, block);
+            fill(i * BLOCK, block);
             let mut row = vec![Node::default(); block.len() / (2 * NODE)];
             parents(block, row.as_flattened_mut());
             root_of(row)
@@ -85,7 +84,7 @@ mod tests {
 
     #[test]
     fn blocks_hash_to_the_same_root_as_rows() {
-        let size = 4 * THREAD_BLOCK;
+        let size = 4 * BLOCK;
         let byte = |offset: usize| (offset / 3 % 251) as u8;
         let mut padded = vec![0u8; size];
         let root = fill_and_hash(&mut padded, |start, block| {
