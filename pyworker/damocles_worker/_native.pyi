@@ -230,6 +230,22 @@ def close_log() -> None:
 def set_log_place(place: _Place | None) -> None:
     """What this thread logs from now on belongs there."""
 
+# --- Checksums ----------------------------------------------------------------------------------
+
+@final
+class Checksum:
+    """XXH3 of 128 bits: as fast as memory, and a damaged copy never has that of its source by chance.
+
+    For one thread at a time.
+    """
+
+    def __new__(cls) -> Checksum: ...
+    def update(self, data: bytes | memoryview) -> None:
+        """Go on with the bytes of a contiguous buffer."""
+
+    def hexdigest(self) -> str:
+        """As ``xxh128sum`` prints it: 32 digits."""
+
 # --- TOML with positions ------------------------------------------------------------------------
 
 def parse_toml(text: str) -> tuple[tuple[str, int, int, Any], list[tuple[int, int, str]]]:

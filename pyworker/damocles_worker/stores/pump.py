@@ -1,9 +1,9 @@
-"""The bytes of one file on their way into another: read, hashed and written beside each other.
+"""The bytes of one file on their way into another: read, summed up and written beside each other.
 
-The checksum of a large file takes about as long as its way to a fast disk, so nothing may wait for it: a
-thread hashes, two write, and the caller reads ahead of them. On a local file system a large file goes past
-the page cache. That saves a copy, leaves the parents cache of a running PC1 in memory, and leaves nothing
-for the fsync at the end; elsewhere what is written is synchronised every now and then.
+Nothing waits for anything else: a thread computes the checksum, two write, and the caller reads ahead of
+them. On a local file system a large file goes past the page cache. That saves a copy, leaves the parents
+cache of a running PC1 in memory, and leaves nothing for the fsync at the end; elsewhere what is written is
+synchronised every now and then.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import mmap
 import os
 import time
@@ -20,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
+from damocles_worker import _native
 from damocles_worker.filesystem import file_error, mount_point, mounted_at
 
 #: Bytes read and written at once, and how many of these are on their way.
@@ -120,11 +120,11 @@ def pump(
     progress: Progress | None,
     cancel: CancelFlag | None,
 ) -> tuple[str, int]:
-    """Move all bytes from ``reader``, the open ``source``, to ``target``: (SHA-256 in hex, bytes moved).
+    """Move all bytes from ``reader``, the open ``source``, to ``target``: (checksum in hex, bytes moved).
 
     Raises :class:`WorkerError` and :class:`CopyCancelledError`.
     """
-    digest = hashlib.sha256()
+    checksum = _native.Checksum()
     # Anonymous memory begins with a page, which O_DIRECT asks for.
     buffers = [mmap.mmap(-1, BUFFER) for _ in range(BUFFERS)]
     busy: list[list[Future[None]]] = [[] for _ in buffers]
@@ -147,7 +147,7 @@ def pump(
             if count == 0:
                 break
             view = memoryview(buffers[turn])[:count]
-            busy[turn] = [hashing.submit(digest.update, view), writing.submit(target.write, view, offset)]
+            busy[turn] = [hashing.submit(checksum.update, view), writing.submit(target.write, view, offset)]
             offset += count
             turn = (turn + 1) % BUFFERS
             if size >= LARGE and offset - dropped >= STRIDE:
@@ -161,7 +161,7 @@ def pump(
                 work.result()
     if progress and offset:
         progress(offset, size)
-    return digest.hexdigest(), offset
+    return checksum.hexdigest(), offset
 
 
 def _fill(buffer: mmap.mmap, reader: int, source: Path) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import mmap
 import os
 import secrets
@@ -17,6 +16,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from damocles_worker import _native
 from damocles_worker.errors import Level, WorkerError
 from damocles_worker.filesystem import (
     file_error,
@@ -61,8 +61,8 @@ def persist(
 
     With ``update`` they are those of its replica update.
 
-    Returns one line ``<sha256>  <path below the store's root>`` per file, as ``sha256sum -c`` reads
-    them. ``progress`` gets bytes over all files. Raises :class:`WorkerError` naming the file, and
+    Returns one line ``<XXH3 of 128 bits>  <path below the store's root>`` per file, as ``xxh128sum -c``
+    reads them. ``progress`` gets bytes over all files. Raises :class:`WorkerError` naming the file, and
     :class:`CopyCancelledError`.
     """
     check_stores(store, attached)
@@ -150,7 +150,7 @@ def copy_durable(
     progress: Progress | None = None,
     cancel: CancelFlag | None = None,
 ) -> str:
-    """Copy one regular file durably, replacing ``destination``; returns the SHA-256 in hex.
+    """Copy one regular file durably, replacing ``destination``; returns its XXH3 of 128 bits in hex.
 
     The directory of ``destination`` has to exist. With ``verify`` the copy is read back from the
     medium, past the page cache, before it takes the destination's name. Holes of the source become
@@ -201,8 +201,10 @@ def settle_copy(source: Path, copy: Path, root: Path, *, verify: bool = False) -
     make_durable(copy, root)
     if verify:
         with source.open("rb") as file:
-            checksum = hashlib.file_digest(file, "sha256").hexdigest()
-        _read_back(copy, size, checksum, None)
+            checksum = _native.Checksum()
+            while part := file.read(BUFFER):
+                checksum.update(part)
+        _read_back(copy, size, checksum.hexdigest(), None)
 
 
 def _copy(
@@ -252,7 +254,7 @@ def _read_back(path: Path, size: int, checksum: str, cancel: CancelFlag | None) 
         if error.errno != errno.EINVAL:
             raise file_error(error, "read back", path) from error
         reader = _open(path, os.O_RDONLY, "read back")
-    digest = hashlib.sha256()
+    digest = _native.Checksum()
     done = 0
     try:
         os.posix_fadvise(reader, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -274,7 +276,7 @@ def _read_back(path: Path, size: int, checksum: str, cancel: CancelFlag | None) 
     if digest.hexdigest() != checksum:
         raise WorkerError(
             f"{path} read back differs from what was written: {done} of {size} bytes,"
-            f" sha256 {digest.hexdigest()} instead of {checksum}",
+            f" XXH3 {digest.hexdigest()} instead of {checksum}",
             next_step=f"The disk behind {mount_point(path)}, its controller or the memory damages data:"
             " test them before going on. The copy was removed",
         )

@@ -3,6 +3,7 @@
 //! Every call that computes or does I/O releases the GIL, and every failure, a panic too, is an
 //! exception.
 
+mod checksum;
 mod labels;
 mod logging;
 mod params;
@@ -15,6 +16,7 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    checksum::register(m)?;
     logging::register(m)?;
     watch::register(m)?;
     stages::register(m)?;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from damocles_worker.sealing.machine.task import Task
 from damocles_worker.sealing.stages.workbench import Progress, Workbench
 from damocles_worker.stores import transfer
 from damocles_worker.stores.attached import AttachedStore
+
+log = logging.getLogger(__name__)
 
 #: Seconds that a pause waits for a copy to end. One that waits for a disk longer is left to itself: it can't
 #: be put in its place any more once it is cancelled, and the next one removes what it has written.
@@ -42,7 +45,7 @@ async def persist(
             pairs = transfer.replica_files(bench.store, attached, task.sector_text, size, update=update)
             await _store_by_child(bench, attached, pairs, progress, meta)
             return
-        await bench.services.processors.call(
+        lines = await bench.services.processors.call(
             "transfer",
             lambda cancel: transfer.persist(
                 bench.store,
@@ -56,6 +59,8 @@ async def persist(
             ),
             grace=GRACE,
         )
+    for line in lines:
+        log.info("checksum in store %s (xxh128sum): %s", instance, line)
 
 
 async def _store_by_child(
