@@ -34,7 +34,7 @@ const STRETCH: u64 = 4 << 20;
 const MOST_THREADS: usize = 16;
 
 /// Longest wait for data before the cancel flag is looked at.
-const PATIENCE: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Writes the pieces, fr32 padded, into the staged file, and returns their infos in order.
 ///

@@ -128,8 +128,9 @@ def test_ctrl_c_ends_a_stage_of_the_main_thread_even_when_nothing_arrives(sector
     ended = threading.Event()
 
     def interrupt() -> None:
-        # The signal may come before the stage waits for data, where Python itself takes it.
-        while not ended.wait(0.05):
+        # The signal may come before the stage waits for data, where Python itself takes it. A second one that
+        # comes while the stage ends would interrupt what is after it.
+        while not ended.wait(1.0):
             signal.pthread_kill(main, signal.SIGINT)
 
     interrupter = threading.Thread(target=interrupt)
