@@ -114,6 +114,12 @@ class Watch:
         self.slots: Counter[Slot] = Counter()
         self.locks: Counter[str] = Counter()
         self.finished: set[int] = set()
+        #: When each child last went down.
+        self.down: dict[Slot, float] = {}
+
+    def take_down(self, scheduler: Scheduler, slot: Slot) -> None:
+        self.down[slot] = asyncio.get_running_loop().time()
+        scheduler.set_up(slot, False)
 
     def take(self, job: Job, slot: Slot | None) -> None:
         if job.limited:
@@ -121,7 +127,10 @@ class Watch:
             assert self.stages[job.stage] <= self.world.limits.get(job.stage, 1000)
         if slot is not None:
             assert slot.stage == job.stage
-            assert slot.up, "a child that is down gets no tasks"
+            # One that goes down between the grant and the first step of its task can't give it back; the pool
+            # sees that then, and the task waits for another.
+            now = asyncio.get_running_loop().time()
+            assert slot.up or self.down[slot] == now, "a child that is down gets no tasks"
             self.slots[slot] += 1
             assert slot.concurrent is None or self.slots[slot] <= slot.concurrent
             for lock in slot.locks:
@@ -179,7 +188,7 @@ async def simulate(world: World) -> Watch:
         slot = scheduler.add_child(plan.stage, plan.concurrent, plan.locks)
         scheduler.set_up(slot, True)
         if plan.down is not None:
-            loop.call_at(plan.down[0], scheduler.set_up, slot, False)
+            loop.call_at(plan.down[0], watch.take_down, scheduler, slot)
             loop.call_at(plan.down[1], scheduler.set_up, slot, True)
 
     async def job(index: int, one: Job) -> None:
