@@ -1,6 +1,6 @@
 """``make bench``: what the orchestrator costs beside the proofs, and data throughput beside the crate's own.
 
-Prints figures, judges nothing. One C2 proof (two CPU minutes) is computed.
+Prints figures, judges nothing. One C2 proof (a quarter of a CPU minute to one) is computed.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ MACHINES: dict[str, dict[str, Any]] = {
 }
 OLD_NAME = ("processors.limit", "[processors.limit] is an old name; it is used")
 BUILDERS = "FIL_PROOFS_USE_GPU_COLUMN_BUILDER and FIL_PROOFS_USE_GPU_TREE_BUILDER ask for a GPU"
+MODEL = "BELLMAN_CUSTOM_GPU asks for a GPU"
 GPU_0_OR_1 = "FIL_PROOFS_USE_GPU_TREE_BUILDER and CUDA_VISIBLE_DEVICES ask for a GPU"
 #: Path and a part of the message of every warning that each of them deserves there, in the file's order.
 WARNINGS = {
@@ -52,22 +53,24 @@ WARNINGS = {
         OLD_NAME,
         ("processors.limit.c2", "2 is below what the processors of c2 take at once (1 + 1 + 1 = 3)"),
         ("processors.pc2[0].envs", BUILDERS),
+        ("processors.c2[2].envs", MODEL),
     ],
-    "2": [OLD_NAME, ("processors.pc2[0].envs", BUILDERS)],
+    "2": [OLD_NAME, ("processors.pc2[0].envs", BUILDERS), ("processors.c2[0].envs", MODEL)],
     "3": [
         OLD_NAME,
         ("processors.limit.pc1", "24 is below what the processors of pc1 take at once (14 + 13 = 27)"),
         ("processors.pc2[0].envs", GPU_0_OR_1),
         ("processors.pc2[1].cgroup.cpuset", "cpus 36-47,84-95 are also those of processors.pc2[0]"),
         ("processors.pc2[1].envs", GPU_0_OR_1),
-        ("processors.c2[0].envs", "CUDA_VISIBLE_DEVICES asks for a GPU"),
-        ("processors.c2[1].envs", "CUDA_VISIBLE_DEVICES asks for a GPU"),
+        ("processors.c2[0].envs", "BELLMAN_CUSTOM_GPU and CUDA_VISIBLE_DEVICES ask for a GPU"),
+        ("processors.c2[1].envs", "BELLMAN_CUSTOM_GPU and CUDA_VISIBLE_DEVICES ask for a GPU"),
     ],
     "4": [
         OLD_NAME,
         ("processors.pc1[0].cgroup.cpuset", "cpus 0-9 are L3 #0: 8, L3 #1: 2"),
         ("processors.pc2[0].cgroup.cpuset", "cpus 1,3,5,7,9 are also those of processors.pc1[0]"),
         ("processors.pc2[0].envs", BUILDERS),
+        ("processors.c2[0].envs", MODEL),
     ],
 }
 

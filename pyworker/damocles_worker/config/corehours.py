@@ -8,7 +8,7 @@ _32GIB = SECTOR_SIZES["32GiB"]
 _NODE_BYTES = 32
 #: CPU seconds of C2 for a 2 KiB sector, measured (docs/benchmarks.md): the proofs library's prover, this
 #: program's in portable arithmetic and with AVX-512 IFMA. The circuit grows with the depth of the trees.
-_C2_2KIB_LIBRARY, _C2_2KIB, _C2_2KIB_IFMA = 112.0, 69.8, 26.6
+_C2_2KIB_LIBRARY, _C2_2KIB, _C2_2KIB_IFMA = 93.9, 42.7, 14.3
 _2KIB_DEPTH = 6
 
 #: The variable that gives a stage to the proofs library with ``crate``: only its code uses GPUs.
@@ -29,9 +29,9 @@ _BY_SIZE = ("pc2", "snap_encode")
 #: hashes and two trees of 2^30/7 hashes at the cost measured for one (docs/benchmarks.md); snap_encode: one
 #: such tree. C2: a published run, 2:42 h on 48 threads. The others have not been measured at this size: by
 #: their number of constraints snap_prove is about as much as C2, one partition of a window proof a tenth.
-_LIBRARY_32GIB = {"pc2": 25.0, "c2": 130.0, "snap_encode": 2.2, "snap_prove": 130.0, "window_post": 13.0}
+_LIBRARY_32GIB = {"pc2": 26.0, "c2": 130.0, "snap_encode": 2.2, "snap_prove": 130.0, "window_post": 13.0}
 #: PC2 of this program's engine: with AVX2, and with AVX-512 IFMA.
-_PC2_32GIB, _PC2_32GIB_IFMA = 13.0, 2.0
+_PC2_32GIB, _PC2_32GIB_IFMA = 13.0, 2.5
 
 
 def core_hours(stage: str, size: int, *, ifma: bool, library: bool = False) -> float:

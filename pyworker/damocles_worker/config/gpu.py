@@ -17,6 +17,8 @@ from damocles_worker.version import has_gpu_code
 _TRUE = ("1", "true", "on", "yes")
 _BIN = 'bin = "/path/to/program"'
 _DEVICES = "CUDA_VISIBLE_DEVICES"
+#: Names the model of a GPU that the proofs library does not know.
+_MODEL = "BELLMAN_CUSTOM_GPU"
 _32GIB = SECTOR_SIZES["32GiB"]
 #: What gives a stage to the proofs library's code.
 LIBRARY = "crate"
@@ -141,7 +143,8 @@ def asks_for_gpu(envs: Mapping[str, str]) -> list[str]:
     switches = [
         name
         for name, value in envs.items()
-        if name.startswith("FIL_PROOFS_USE_GPU_") and value.strip().lower() in _TRUE
+        if (name.startswith("FIL_PROOFS_USE_GPU_") and value.strip().lower() in _TRUE)
+        or (name == _MODEL and value.strip())
     ]
     return [*switches, _DEVICES] if _devices(envs) else switches
 

@@ -91,7 +91,9 @@ def run_demo(directory: Path | None) -> int:
     _ensure_parameters()
     root = directory or Path(tempfile.mkdtemp(prefix="damocles-demo-"))
     root.mkdir(parents=True, exist_ok=True)
-    click.echo(f"Sealing {SECTORS} sectors of 2 KiB in {root}; each C2 proof takes half a CPU minute to two.")
+    click.echo(
+        f"Sealing {SECTORS} sectors of 2 KiB in {root}; each C2 proof takes a quarter of a CPU minute to one."
+    )
     devnet, url = processes.start_devnet(
         root, "--sectors", str(SECTORS), "--deals", "alternate", "--epoch-seconds", "1"
     )

@@ -19,7 +19,7 @@ _AREA = "parents cache"
 #: Proof types of a size that a manager hands out, the first ones of those that are asked for.
 _VARIANTS = ("v1_1", "synthetic")
 #: CPU seconds per node to make one (docs/benchmarks.md).
-_SECONDS_PER_NODE = 0.34e-6
+_SECONDS_PER_NODE = 0.25e-6
 _NODE_BYTES = 32
 #: What chooses the proofs library's engine.
 _ENGINE, _LIBRARY = "DAMOCLES_PC1_ENGINE", "crate"

@@ -18,9 +18,9 @@ GIB = 1 << 30
 _MINUTE = 1 / 60
 
 #: Labels per second of one core for 1 and 2 sectors on it together, 512 MiB (docs/benchmarks.md).
-LABELS_PER_SECOND = {1: 1.069e6, 2: 1.297e6}
+LABELS_PER_SECOND = {1: 1.429e6, 2: 2.331e6}
 #: The same without SHA instructions: the line "crate as people get it" there.
-LABELS_PER_SECOND_PORTABLE = 0.174e6
+LABELS_PER_SECOND_PORTABLE = 0.081e6
 #: Minutes on one GPU for 32 GiB, in the middle of what users publish for an RTX 3080 (PC2 10 to 13, C2 13
 #: to 16); for upgrades nothing is published: they are put beside those by what they compute.
 _GPU_MINUTES_32GIB = {"pc2": 12, "c2": 15, "snap_encode": 4, "snap_prove": 15}

@@ -17,7 +17,7 @@ from damocles_worker.suggest.host import Core, Host, Node
 from damocles_worker.suggest.wishes import Wishes
 from damocles_worker.units import format_size
 
-#: More lanes per core gain nothing (docs/benchmarks.md).
+#: A third sector on a core adds a tenth to its labels, and slows all three down (docs/benchmarks.md).
 _LANES = (1, 2)
 #: Cores that a GPU's stages should have: synthesis of circuits runs on the cpu.
 _CORES_PER_GPU = 8

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from damocles_worker.cli.main import cli
 from damocles_worker.cli.util import util
-from damocles_worker.config import gpu
+from damocles_worker.config import corehours, gpu
 from damocles_worker.config.findings import Finding, Report
 from damocles_worker.config.load import inspect
 from damocles_worker.config.machine import hardware_findings, machine_findings
@@ -27,7 +27,7 @@ from damocles_worker.hardware.cpus import numa_nodes
 from damocles_worker.sectors import SECTOR_SIZES
 from damocles_worker.stores.space import plan_bytes
 from damocles_worker.suggest import suggestion as suggestion_module
-from damocles_worker.suggest.durations import Durations
+from damocles_worker.suggest.durations import LABELS_PER_SECOND, LABELS_PER_SECOND_PORTABLE, Durations
 from damocles_worker.suggest.suggestion import suggest
 from damocles_worker.suggest.wishes import GOALS, Goal, Wishes
 from damocles_worker.units import format_size
@@ -155,9 +155,29 @@ def test_gpus_that_lie_idle_are_told_with_what_they_would_be_worth(trees: dict[s
 
 def test_pc1_takes_the_time_of_its_labels() -> None:
     durations = Durations(SECTOR_SIZES["32GiB"], sha=True)
-    assert durations.pc1_hours(1) * 3600 == pytest.approx(11 * 2**30 / 1.069e6)
-    assert durations.pc1_hours(2) * 3600 == pytest.approx(11 * 2**30 / (1.297e6 / 2))
-    assert Durations(SECTOR_SIZES["32GiB"], sha=False).pc1_hours(1) > 6 * durations.pc1_hours(1)
+    assert durations.pc1_hours(1) * 3600 == pytest.approx(11 * 2**30 / 1.429e6)
+    assert durations.pc1_hours(2) * 3600 == pytest.approx(11 * 2**30 / (2.331e6 / 2))
+    assert Durations(SECTOR_SIZES["32GiB"], sha=False).pc1_hours(1) > 10 * durations.pc1_hours(1)
+
+
+def test_what_is_planned_with_is_what_the_benchmarks_page_says() -> None:
+    """It was planned with figures that the page no longer had, and cited the page."""
+    page = (Path(__file__).parents[3] / "docs/benchmarks.md").read_text()
+    large = page.split("### 512 MiB", 1)[1]
+
+    def found(row: str, text: str = page) -> str:
+        line = next(line for line in text.splitlines() if line.startswith(f"| {row}"))
+        return line.split("|")[2].strip()
+
+    for lanes, rate in LABELS_PER_SECOND.items():
+        assert found(f"(c) sdr, {lanes} lane(s), SHA-NI", large) == f"{rate / 1e6:.3f} M"
+    assert found("crate as people get it", large) == f"{LABELS_PER_SECOND_PORTABLE / 1e6:.3f} M"
+    provers = [found(row) for row in ("proofs library", "this prover, portable", "this prover, AVX-512")]
+    assert [float(prover) for prover in provers] == [
+        corehours._C2_2KIB_LIBRARY,
+        corehours._C2_2KIB,
+        corehours._C2_2KIB_IFMA,
+    ]
 
 
 def test_pages_are_reserved_for_every_sector_in_pc1_on_its_node(trees: dict[str, Path]) -> None:
@@ -165,8 +185,8 @@ def test_pages_are_reserved_for_every_sector_in_pc1_on_its_node(trees: dict[str,
     assert re.findall(
         r"echo (\d+) > /sys/devices/system/node/node(\d)/hugepages/hugepages-1048576kB", text
     ) == [
-        ("448", "0"),
-        ("448", "1"),
+        ("384", "0"),
+        ("320", "1"),
     ]
 
 
@@ -250,8 +270,8 @@ def test_the_forecast_is_of_this_programs_provers_on_this_cpu(tmp_path: Path) ->
     cpuinfo = wide / "proc/cpuinfo"
     cpuinfo.write_text(cpuinfo.read_text().replace("sha_ni", "sha_ni avx512f avx512ifma"))
     without, with_ifma = suggest(Wishes(), plain).text, suggest(Wishes(), wide).text
-    assert "13.0 core-hours" in without and "81 core-hours" in without
-    assert "2.0 core-hours" in with_ifma and "31 core-hours" in with_ifma
+    assert "13.0 core-hours" in without and "59 core-hours" in without
+    assert "2.5 core-hours" in with_ifma and "19.8 core-hours" in with_ifma
     assert expected_per_day(with_ifma) > 1.5 * expected_per_day(without)
     assert "without AVX-512 IFMA" in without and "and with AVX-512 IFMA" in with_ifma.replace("\n# ", " ")
     # The library would take 128 GiB for C2; on GPUs it is the library that computes.
