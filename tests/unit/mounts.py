@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -110,6 +110,41 @@ def two_disks(root: Path, kind: str = "tmpfs") -> Iterator[TwoDisks]:
         disks.mount()
         stack.callback(disks.unmount)
         yield disks
+
+
+@contextlib.contextmanager
+def thin_disk(path: Path) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """An ext4 file system at ``path`` that is larger than the disk below it, and what takes the rest of that.
+
+    What is written then is taken, and lost on its way to the disk. Skips the test where that can't be made.
+    """
+    make = shutil.which("mkfs.ext4")
+    if make is None:
+        pytest.skip("needs mkfs.ext4")
+    below = path.with_name(f"{path.name}-below")
+    with small_disk(below, "80m"):
+        image = below / "image"
+        with image.open("wb") as file:
+            file.truncate(256 << 20)
+        # Without a journal: it would stop the whole file system at the first loss.
+        subprocess.run([make, "-q", "-O", "^has_journal", str(image)], check=True, capture_output=True)
+        path.mkdir()
+        result = subprocess.run(
+            ["mount", "-o", "loop,errors=continue", str(image), str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode != 0:
+            pytest.skip(f"needs a loop device: {result.stderr.strip()}")
+
+        def exhaust() -> None:
+            fill(below)
+
+        try:
+            yield path, exhaust
+        finally:
+            subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{anyhow, ensure, Context, Result};
 use bellperson::groth16::VerifyingKey;
 use blstrs::Bls12;
 use memmap2::{Advice, Mmap};
@@ -65,6 +65,7 @@ struct Section {
 #[derive(Clone, Copy)]
 pub struct Query<'a> {
     name: &'static str,
+    path: &'a Path,
     file: &'a Mmap,
     /// Where the first point lies in the file.
     offset: usize,
@@ -72,9 +73,10 @@ pub struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    fn new(name: &'static str, file: &'a Mmap, range: Range<usize>) -> Self {
+    fn new(name: &'static str, path: &'a Path, file: &'a Mmap, range: Range<usize>) -> Self {
         Self {
             name,
+            path,
             file,
             offset: range.start,
             bytes: &file[range],
@@ -84,12 +86,13 @@ impl<'a> Query<'a> {
     /// A query that is the whole of `file`.
     #[cfg(test)]
     pub fn whole(file: &'a Mmap) -> Self {
-        Self::new("whole", file, 0..file.len())
+        Self::new("whole", Path::new("whole"), file, 0..file.len())
     }
 
-    /// What the query is called.
-    pub fn name(&self) -> &'static str {
-        self.name
+    /// An error that names file and query.
+    pub fn damaged(&self, why: &str) -> anyhow::Error {
+        let (path, name) = (self.path.display(), self.name);
+        anyhow!("parameters {path}: the {name} query {why}")
     }
 
     /// The points, uncompressed, one behind the other.
@@ -229,6 +232,6 @@ impl Parameters {
     }
 
     fn query(&self, section: &Section) -> Query<'_> {
-        Query::new(section.name, &self.file, section.bytes.clone())
+        Query::new(section.name, &self.path, &self.file, section.bytes.clone())
     }
 }

@@ -1,6 +1,7 @@
 //! Reading nodes, and files that appear under their name when they are whole.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -48,21 +49,30 @@ pub fn forget(file: &File, offset: u64, length: u64) {
     }
 }
 
-/// Has the system write a part of a file to the disk, and waits for that if told to. It is advice: what
-/// fails here, fails in the flush at the end.
-fn write_back(file: &File, offset: u64, length: u64, wait: bool) {
+/// Has the system write a part of a file to the disk, and waits for that if told to. An error of a wait
+/// counts: the system tells each only once, and a flush after it knows nothing of it.
+fn write_back(file: &File, offset: u64, length: u64, wait: bool) -> io::Result<()> {
     let mut how = libc::SYNC_FILE_RANGE_WRITE;
     if wait {
         how |= libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     }
     // SAFETY: sync_file_range takes an open descriptor and touches no memory.
-    unsafe {
+    let failed = unsafe {
         libc::sync_file_range(
             file.as_raw_fd(),
             offset as libc::off64_t,
             length as libc::off64_t,
             how,
-        );
+        )
+    };
+    if failed == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // Not every file system has it; the flush at the end does all of it then.
+        Some(libc::ENOSYS | libc::EINVAL | libc::ESPIPE | libc::EOPNOTSUPP) => Ok(()),
+        _ => Err(error),
     }
 }
 
@@ -105,9 +115,15 @@ impl Unfinished {
             .write_all_at(bytes, offset)
             .map_err(|error| write_error(error, &self.partial, self.size - offset))?;
         if self.size >= LARGE && bytes.len() >= WRITE_BACK {
-            write_back(&self.file, offset, bytes.len() as u64, false);
+            // Only begun: what becomes of it is told by the wait at the end.
+            let _ = write_back(&self.file, offset, bytes.len() as u64, false);
         }
         Ok(())
+    }
+
+    /// Where the file is while it isn't finished.
+    pub fn partial(&self) -> &Path {
+        &self.partial
     }
 
     /// The file's contents so far.
@@ -119,7 +135,8 @@ impl Unfinished {
     /// returns ends the wait.
     pub fn sync(&self, look: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         for offset in (0..self.size).step_by(SYNC as usize) {
-            write_back(&self.file, offset, SYNC.min(self.size - offset), true);
+            write_back(&self.file, offset, SYNC.min(self.size - offset), true)
+                .map_err(|error| write_error(error, &self.partial, self.size))?;
             look()?;
         }
         self.file

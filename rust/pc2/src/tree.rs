@@ -84,7 +84,7 @@ impl Tree {
         self.file.sync(&mut || look())?;
         let finished = Finished {
             root,
-            checksum: checksum(self.file.file(), &mut || look())?,
+            checksum: checksum(self.file.file(), self.file.partial(), &mut || look())?,
         };
         look()?;
         self.file.publish()?;
@@ -105,15 +105,17 @@ impl Tree {
 /// it is.
 pub fn checksum_of(path: &Path, look: &mut dyn FnMut() -> Result<()>) -> Result<String> {
     let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-    checksum(&file, look)
+    checksum(&file, path, look)
 }
 
-fn checksum(file: &File, look: &mut dyn FnMut() -> Result<()>) -> Result<String> {
+fn checksum(file: &File, path: &Path, look: &mut dyn FnMut() -> Result<()>) -> Result<String> {
     let mut digest = Xxh3::new();
     let mut buffer = vec![0; READ];
     let mut offset = 0;
     loop {
-        let read = file.read_at(&mut buffer, offset).context("read a tree")?;
+        let read = file
+            .read_at(&mut buffer, offset)
+            .with_context(|| format!("read {}", path.display()))?;
         if read == 0 {
             return Ok(format!("{:032x}", digest.digest128()));
         }

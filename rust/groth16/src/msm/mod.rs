@@ -15,7 +15,7 @@ mod wide;
 
 use std::mem::size_of;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::Result;
 use blstrs::Scalar;
 use ff::Field;
 use rayon::prelude::*;
@@ -134,17 +134,18 @@ impl<'a, G: Group, L: Lanes<G>> Chunk<'a, G, L> {
             }
             let start = index as usize * size;
             let point = query.bytes().get(start..start + size);
-            let point = point.with_context(|| {
+            let Some(point) = point else {
                 let points = query.bytes().len() / size;
-                let name = query.name();
-                format!("point {index} of the {name} query is needed, but it has {points} points")
-            })?;
-            ensure!(
-                point[0] & FLAGS == 0,
-                "point {index} of the {} query is at infinity or compressed: its first byte is {:#04x}",
-                query.name(),
-                point[0]
-            );
+                return Err(
+                    query.damaged(&format!("has {points} points, and point {index} is needed"))
+                );
+            };
+            let first = point[0];
+            if first & FLAGS != 0 {
+                return Err(query.damaged(&format!(
+                    "has a point {index} at infinity or compressed: its first byte is {first:#04x}"
+                )));
+            }
             if scalar == Scalar::ONE {
                 self.ones.push(index);
             } else {
@@ -396,13 +397,13 @@ mod tests {
         };
         let error = multiply(&scalars(1, 2));
         assert!(
-            error.starts_with("point 1 of the whole query is at infinity"),
+            error.starts_with("parameters whole: the whole query has a point 1 at infinity"),
             "{error}"
         );
         let error = multiply(&[Scalar::ONE, Scalar::ZERO, Scalar::ONE]);
         assert_eq!(
             error,
-            "point 2 of the whole query is needed, but it has 2 points"
+            "parameters whole: the whole query has 2 points, and point 2 is needed"
         );
     }
 

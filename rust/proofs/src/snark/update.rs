@@ -1,5 +1,7 @@
 //! The SNARK of an upgrade.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use filecoin_hashers::{Domain, Hasher};
 use filecoin_proofs::constants::{
@@ -11,6 +13,7 @@ use filecoin_proofs::{
     generate_empty_sector_update_proof_with_vanilla, verify_empty_sector_update_proof, TreeRHasher,
 };
 use filecoin_proofs_api::{MerkleTreeTrait, PartitionProofBytes};
+use storage_proofs_core::parameter_cache::{parameter_cache_params_path, CacheableParameters};
 use storage_proofs_update::{
     EmptySectorUpdate, EmptySectorUpdateCircuit, EmptySectorUpdateCompound, PartitionProof,
     PublicInputs, PublicParams,
@@ -40,6 +43,16 @@ pub fn update(
         arithmetic,
         control
     )
+}
+
+fn parameters_of<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(
+    public_params: &PublicParams,
+) -> PathBuf {
+    let identifier = <EmptySectorUpdateCompound<Tree> as CacheableParameters<
+        EmptySectorUpdateCircuit<Tree>,
+        PublicParams,
+    >>::cache_identifier(public_params);
+    parameter_cache_params_path(&identifier)
 }
 
 fn update_shaped<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(
@@ -98,10 +111,24 @@ fn update_shaped<Tree: 'static + MerkleTreeTrait<Hasher = TreeRHasher>>(
     };
     let maker = Maker {
         arithmetic,
-        parameters: task.registered_proof.cache_params_path()?,
+        // What the proof type names are the parameters of the sector's first sealing.
+        parameters: parameters_of::<Tree>(&public_params),
     };
     let decodes = |proof: &[u8]| are_groth16_proofs(proof, vanilla_proofs.len());
     verified("proof of an upgrade", &maker, prove, decodes, |proof| {
         verify_empty_sector_update_proof::<Tree>(&config, proof, comm_r_old, comm_r_new, comm_d_new)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error of the proof named the parameters of C2 as those that may be rotten.
+    #[test]
+    fn the_parameters_of_an_upgrade_are_its_own() {
+        let path = parameters_of::<SectorShapeBase>(&PublicParams::from_sector_size(2048));
+        let path = path.to_string_lossy();
+        assert!(path.contains("v28-empty-sector-update-"), "{path}");
+    }
 }
