@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from damocles_worker.cli.worker import table
+from damocles_worker.cli.table import aligned
 from damocles_worker.errors import UsageError
 from damocles_worker.hardware.cpuobjects import numa_memory
 from damocles_worker.hardware.hugepages import (
@@ -78,7 +78,7 @@ def hugepages(
     click.echo(_need_of_one(sector_size))
     for node, count in sorted(files.items()):
         click.echo(f"Node {node} has {count} free files of {format_size(sector_size)}: a sector takes two.")
-    click.echo(table([COLUMNS, *(_row(pool, needs) for pool in pools)]))
+    click.echo(aligned([COLUMNS, *(_row(pool, needs) for pool in pools)]))
     lacking = [node for node in shares if shares[node] and not _served(node, needs)]
     for line in _advice(needs, lacking, {number: node.size for number, node in memory.items()}):
         click.echo(line)

@@ -10,6 +10,7 @@ import click
 
 from damocles_worker import params as parameters
 from damocles_worker.cli.progress import progress_bar
+from damocles_worker.cli.table import aligned
 from damocles_worker.params import ParameterSet, State, Status
 from damocles_worker.sectors import SECTOR_SIZES, size_name
 from damocles_worker.units import format_duration, format_size
@@ -140,10 +141,7 @@ def _table(statuses: list[Status]) -> None:
         )
         for status in statuses
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
-        click.echo("  ".join((*cells, row[-1])))
+    click.echo(aligned(rows))
 
 
 def _bytes_of(status: Status) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from damocles_worker.cli import scrollview
-from damocles_worker.cli.worker import table
+from damocles_worker.cli.table import aligned
 from damocles_worker.sealcalc import Plan, Row, simulate
 
 TITLE = "sealing calculator"
@@ -83,7 +83,7 @@ def sealcalc(csv: bool, **numbers: Any) -> None:
         for row in (COLUMNS, *rows):
             click.echo(",".join(row))
     elif not (sys.stdin.isatty() and sys.stdout.isatty()) or not _scroll(rows):
-        click.echo(table([COLUMNS, *rows]))
+        click.echo(aligned([COLUMNS, *rows]))
 
 
 def _cells(plan: Plan, row: Row) -> tuple[str, ...]:
@@ -101,7 +101,7 @@ def _cells(plan: Plan, row: Row) -> tuple[str, ...]:
 
 def _scroll(rows: Iterable[tuple[str, ...]]) -> bool:
     """Show the table scrolling; False if this terminal can't."""
-    head, *lines = table([COLUMNS, *rows]).splitlines()
+    head, *lines = aligned([COLUMNS, *rows]).splitlines()
     try:
         scrollview.show(TITLE, head, lines)
     except curses.error:

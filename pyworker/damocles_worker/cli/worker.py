@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from damocles_worker import units
 from damocles_worker.cli import children
+from damocles_worker.cli.table import aligned
 from damocles_worker.config.load import load
 from damocles_worker.control.client import DEFAULT_PORT, EVERY_INTERFACE, UnknownMethodError, call
 from damocles_worker.errors import UsageError
@@ -30,6 +31,7 @@ COLUMNS = (
     "-H",
     "--host",
     envvar="DAMOCLES_WORKER_HOST",
+    show_envvar=True,
     metavar="IP:PORT",
     help=f"Control address [default: {DEFAULT_HOST}]",
 )
@@ -38,6 +40,7 @@ COLUMNS = (
     "--config",
     "config_file",
     envvar="DAMOCLES_WORKER_CONFIG",
+    show_envvar=True,
     metavar="FILE",
     help="Take the address from this configuration.",
 )
@@ -45,8 +48,12 @@ COLUMNS = (
 def worker(context: click.Context, host: str | None, config_file: str | None) -> None:
     """Look at a running daemon and steer its threads.
 
-    With a configuration file its rpc_server is used, else --host, else the default of this machine.
+    With a configuration file its rpc_server is used, else --host, else the default of this machine. An
+    option on the command line goes before a variable of the environment.
     """
+    if _typed(context, "host") and not _typed(context, "config_file"):
+        # A variable that a shell exports for the daemon must not turn the command to another worker.
+        config_file = None
     context.obj = _address(host, config_file)
 
 
@@ -59,12 +66,12 @@ def list_threads(address: str, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(threads)).decode())
         return
-    click.echo(table([COLUMNS, *(_row(thread) for thread in threads)]))
+    click.echo(aligned([COLUMNS, *(_row(thread) for thread in threads)]))
     processors = None
     with contextlib.suppress(UnknownMethodError):
         processors = call(address, "WorkerProcessors")
     if processors:
-        click.echo("\n" + table([children.COLUMNS, *(children.row(processor) for processor in processors)]))
+        click.echo("\n" + aligned([children.COLUMNS, *(children.row(processor) for processor in processors)]))
 
 
 @worker.command()
@@ -129,15 +136,7 @@ def history(address: str, index: int, rows: int, store: Path | None) -> None:
         )
         for row in found
     ]
-    click.echo(table(lines))
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell, two spaces between, nothing after the last."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    click.echo(aligned(lines))
 
 
 def _row(thread: dict[str, Any]) -> tuple[str, ...]:
@@ -174,6 +173,10 @@ for _command in (children.processors, children.enable_dump, children.disable_dum
     worker.add_command(_command)
 worker.add_command(children.enable_dump, "enable_dump")
 worker.add_command(children.disable_dump, "disable_dump")
+
+
+def _typed(context: click.Context, parameter: str) -> bool:
+    return context.get_parameter_source(parameter) is ParameterSource.COMMANDLINE
 
 
 def _address(host: str | None, config_file: str | None) -> str:

@@ -239,13 +239,15 @@ def _check_huge_page_files(settings: Settings, reader: Reader, report: Report) -
             report.warning(
                 f"{path}.envs.{variable}",
                 settings.positions.get(f"{path}.envs.{variable}", _START),
-                f'there are no huge-page files in "{location}" ({state}): PC1 takes ordinary memory',
-                "reserve huge pages and mount hugetlbfs, then run: damocles-worker store hugepage-file-init",
+                f'there are no huge-page files in "{location}" that user id {os.geteuid()} may read and write'
+                f" ({state}): PC1 takes ordinary memory",
+                "reserve huge pages, mount hugetlbfs and run: damocles-worker store hugepage-file-init; files"
+                " that are there give to the worker's user (chown -R)",
             )
 
 
 def _has_files(location: str, *, pattern: bool) -> bool:
-    """Whether any directory of the per-node pattern has a file in it."""
+    """Whether any directory of the per-node pattern has a file in it that this user may use."""
     full = location if pattern else f"{location.rstrip('/')}/numa_$NUMA_NODE_INDEX"
     head, _, tail = full.rstrip("/").partition("$NUMA_NODE_INDEX")
     expression = re.compile(f"{re.escape(head)}[0-9]+{re.escape(tail)}")
@@ -257,7 +259,10 @@ def _has_files(location: str, *, pattern: bool) -> bool:
     except OSError:
         return False
     return any(
-        entry.is_file() for name in directories if Path(name).is_dir() for entry in Path(name).iterdir()
+        entry.is_file() and os.access(entry, os.R_OK | os.W_OK)
+        for name in directories
+        if Path(name).is_dir()
+        for entry in Path(name).iterdir()
     )
 
 

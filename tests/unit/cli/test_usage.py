@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from damocles_worker.cli import hwinfo
+from damocles_worker.cli import hwinfo, worker
 from damocles_worker.cli.main import main
 from damocles_worker.errors import WorkerError
 
@@ -83,3 +85,21 @@ def test_an_error_of_the_utility_is_one_message(
         main()
     assert ended.value.code == 1
     assert capsys.readouterr().err == "error: nothing can be read. Look for it\n"
+
+
+def test_a_host_on_the_command_line_goes_before_a_configuration_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the variable exported, `-H other pause` paused the thread of this host's worker."""
+    asked: list[str] = []
+    monkeypatch.setattr(worker, "call", lambda address, *_: asked.append(address))
+    config = tmp_path / "worker.toml"
+    config.write_text(
+        '[worker]\nrpc_server.port = 4\n[sector_manager]\nrpc_client.addr = "http://localhost:1"\n'
+        f'[[attached]]\nlocation = "{tmp_path}"\n[[sealing_thread]]\nlocation = "{tmp_path}/store"\n'
+    )
+    monkeypatch.setenv("DAMOCLES_WORKER_CONFIG", str(config))
+    for options in ([], ["-H", "127.0.0.2:5"], ["-H", "127.0.0.2:5", "-c", str(config)]):
+        result = CliRunner().invoke(worker.worker, [*options, "pause", "-i", "0"])
+        assert result.exit_code == 0, result.output
+    assert asked == ["127.0.0.1:4", "127.0.0.2:5", "127.0.0.1:4"]

@@ -194,7 +194,13 @@ def test_programs_are_looked_for_on_the_path_of_the_processor(
     ],
 )
 def test_huge_page_files_are_looked_for(
-    tmp_path: Path, stores: str, host: Path, variable: str, value: str, file: str
+    tmp_path: Path,
+    stores: str,
+    host: Path,
+    variable: str,
+    value: str,
+    file: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     text = f'{stores}[[processors.pc1]]\nenvs = {{ {variable} = "{tmp_path}/{value}" }}\n'
     finding = only(found(tmp_path, text, host), f"processors.pc1[0].envs.{variable}")
@@ -203,6 +209,12 @@ def test_huge_page_files_are_looked_for(
     (tmp_path / file).parent.mkdir(parents=True)
     (tmp_path / file).write_bytes(b"")
     assert found(tmp_path, text, host) == []
+    # Made by root, for a worker that is another user; whoever runs the test may be root.
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != tmp_path / file)
+    assert (
+        "may read and write"
+        in only(found(tmp_path, text, host), f"processors.pc1[0].envs.{variable}").message
+    )
 
 
 def test_reserved_huge_pages_are_told(tmp_path: Path, stores: str) -> None:
