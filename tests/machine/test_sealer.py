@@ -9,6 +9,7 @@ import pytest
 from damocles_worker.config.settings import Sealing
 from damocles_worker.errors import Level
 from damocles_worker.manager.types import (
+    AllocatedSector,
     OnChainState,
     PollResp,
     Res,
@@ -31,8 +32,8 @@ from damocles_worker.sealing.machine.events import (
     Sleep,
 )
 from damocles_worker.sealing.machine.step import check_resume
-from damocles_worker.sealing.machine.task import DamagedLayer
-from tests.machine.world import SECTOR, SYNTHETIC_2KIB, World
+from damocles_worker.sealing.machine.task import DamagedLayer, Task
+from tests.machine.world import SECTOR, SYNTHETIC_2KIB, V1_1_2KIB, World
 
 TEMPORARY = Failed(Failure(Level.TEMPORARY, "the answer is garbage", "look"))
 PERMANENT = Failed(Failure(Level.PERMANENT, "it is broken", "mend it"))
@@ -232,8 +233,99 @@ def test_a_failed_message_is_submitted_again_with_reset(poll: str, submit: str) 
 def test_a_message_the_chain_will_never_take(poll: str) -> None:
     paused = sealed(World(scripted={poll: [PollResp(OnChainState.PERM_FAILED, "x")]}))
     assert isinstance(paused.waiting_on, AwaitResume)
+    # Without reset the manager, which has it, took the same again for done, and nothing was ever sent.
+    submit, state = {
+        "poll_pre_commit_state": ("submit_pre_commit", "PC2Done"),
+        "poll_proof_state": ("submit_proof", "C2Done"),
+    }[poll]
+    assert paused.machine and paused.machine.failure
+    assert f"--state {state}" in paused.machine.failure.next_step
+    paused.send(Resume(state))
+    paused.run()
+    assert paused.ended == "finished"
+    assert [call.args[2] for call in paused.calls if call.method == submit] == [False, True]
     aborted = sealed(World(scripted={poll: [PollResp(OnChainState.SHOULD_ABORT, "x")]}))
     assert aborted.ended == "aborted"
+
+
+@pytest.mark.parametrize("state", ["TreeDBuilt", "TicketAssigned", "PC1Done"])
+def test_a_sector_whose_pre_commit_is_taken_keeps_its_ticket_whatever_is_made_again(state: str) -> None:
+    """Days after it PC1 was repeated for a damaged layer, with a new ticket: the sector was lost."""
+    world = World(policy=Sealing(ticket_max_age=86400), scripted={"c1": [None, PERMANENT]})
+    sealed(world)
+    assert (
+        isinstance(world.waiting_on, AwaitResume) and world.journal and world.journal.state == "SeedAssigned"
+    )
+    ticket = world.journal.ticket
+    world.now += 90_000
+    world.send(Resume(state))
+    world.run()
+    assert world.ended == "finished"
+    assert [call.method for call in world.calls].count("assign_ticket") == 1
+    infos = [call.args[1] for call in world.calls if call.method == "submit_pre_commit"]
+    assert [info.ticket for info in infos] == [ticket, ticket]
+
+
+def test_a_new_ticket_leaves_nothing_of_the_old_one() -> None:
+    """`resume --state PC2Done` was possible then, with the old replica and the new ticket."""
+    world = World(scripted={"pc2": [None, PERMANENT]})
+    sealed(world)
+    world.scripted["pc1"] = [None, PERMANENT]
+    world.send(Resume("TreeDBuilt"))
+    world.run()
+    assert world.journal and world.journal.ticket and world.machine
+    assert world.journal.pc1out is None and world.journal.pc2out is None
+    assert check_resume(world.machine, "PC2Done") is not None
+
+
+def test_a_proof_that_is_rejected_for_its_seed_is_made_with_another() -> None:
+    """A reorganisation of the chain cost the sector minutes before its end."""
+    rejected = SubmitResp(Res.REJECTED, "seed has changed")
+    world = sealed(World(scripted={"submit_proof": [rejected] * 2}))
+    assert world.ended == "finished" and world.stages.count("c2") == 3
+    lost = sealed(World(scripted={"submit_proof": [rejected] * 9}))
+    assert lost.ended == "aborted"
+    assert (
+        sealed(World(scripted={"submit_proof": [SubmitResp(Res.REJECTED, "bad proof")]})).ended == "aborted"
+    )
+
+
+def test_failures_between_good_answers_of_a_poll_are_not_in_a_row() -> None:
+    """Six passing errors in a day of waiting paused the thread for good."""
+    pending = PollResp(OnChainState.PENDING)
+    world = sealed(
+        World(policy=Sealing(max_retries=1), scripted={"poll_proof_state": [TEMPORARY, pending] * 4})
+    )
+    assert world.ended == "finished"
+
+
+def test_an_error_is_not_shown_any_more_once_a_poll_is_answered() -> None:
+    world = World(scripted={"poll_proof_state": [blocked("manager"), PollResp(OnChainState.PENDING)]})
+    world.boot()
+    while not (world.machine and world.machine.failure):
+        world.send(world.answer())
+    while not (world.slept and "waiting for the proof" in world.slept[-1].why):
+        world.send(world.answer())
+    assert world.machine.failure is None
+
+
+@pytest.mark.parametrize(
+    "said", ["get network version: connection refused", "stat /s/x: stale NFS file handle"]
+)
+def test_a_check_of_files_that_fails_for_another_reason_is_tried_again(said: str) -> None:
+    """A chain node that restarted paused the sector, with the advice to look at the mounts."""
+    error = Failed(Failure(Level.TEMPORARY, f"code 1: check persisted filed: {said}", "look"))
+    assert sealed(World(scripted={"submit_persisted_ex": [error]})).ended == "finished"
+
+
+def test_a_drain_does_not_wait_for_deals() -> None:
+    """It never ended, and took the deals that came meanwhile: a day of sealing."""
+    policy = Sealing(enable_deals=True, disable_cc=True)
+    world = World(policy=policy, scripted={"acquire_deals": [None] * 9}, draining=True)
+    world.journal = Task("sealer", state="Allocated", sector=AllocatedSector(SECTOR, V1_1_2KIB))
+    world.boot()
+    world.run()
+    assert world.ended == "drained" and world.journal and world.journal.state == "Allocated"
 
 
 def test_synthetic_layers_are_cleared_only_after_the_proofs_are_journaled() -> None:

@@ -6,10 +6,14 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from damocles_worker.config.settings import Sealing
+from damocles_worker.manager.types import AllocatedSector, SectorID, SectorStateResp
 from damocles_worker.sealing import runner
-from damocles_worker.sealing.machine.events import Save
+from damocles_worker.sealing.machine.events import Dropped, Event, Instruction, Report, Save
+from damocles_worker.sealing.machine.task import Task
 from damocles_worker.sealing.records import StoreRecords
 from damocles_worker.stores.sealing import SealingStore
 
@@ -60,4 +64,33 @@ def test_a_record_is_saved_while_a_dead_network_store_holds_every_thread(tmp_pat
 
     asyncio.run(saved())
     assert [row.event for row in store.journal.history()] == ["PC1"]
+    store.close()
+
+
+def test_a_sector_that_another_task_has_finished_is_no_news_to_an_unseal(tmp_path: Path) -> None:
+    """It ended with "unexpected RuntimeError", and a drain with exit code 1."""
+    store = SealingStore.open(str(tmp_path / "store"))
+    sector = AllocatedSector(SectorID(1000, 1), 5)
+
+    class Manager:
+        async def report_state(self, *_: Any) -> SectorStateResp:
+            return SectorStateResp(SectorID(1000, 1), finalized=True)
+
+    nobody: Any = None
+    place: Any = SimpleNamespace(policy=Sealing(), location="/mnt/s1")
+    task = Task("unseal", state="Unsealed", sector=sector)
+    report = Report(task, "Allocated", "Unsealed", "Unseal")
+    save = Save(task, "Unseal", "Unsealed", "s-t01000-1", "")
+    asking = Report(task, "Unsealed", "Unsealed", "Failure", confirm=True)
+    manager: Any = Manager()
+
+    async def settled(shared: bool, *todo: Instruction) -> Event | None:
+        thread = runner.Runner(nobody, manager, "worker", None, asyncio.Event())
+        return await thread.settle(list(todo), place, StoreRecords(store), shared=shared)
+
+    assert isinstance(asyncio.run(settled(False, report, save)), Dropped)
+    assert store.journal.load() is None
+    assert asyncio.run(settled(True, report, save)) is None
+    assert store.journal.load() is not None
+    assert isinstance(asyncio.run(settled(True, asking)), Dropped)
     store.close()

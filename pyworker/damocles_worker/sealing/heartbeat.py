@@ -65,11 +65,14 @@ async def hand_back(manager: ManagerClient, machine: Machine) -> None:
     """The worker is being stopped: what is known of its job goes to the manager now, not after a timeout.
 
     An outcome that was computed is handed in; without one another worker can take the job at once. A job
-    that is not held any more, or was not for a while, may be somebody else's, and finished, by now: nothing
-    but a proof is handed in for it.
+    that is not held any more (the thread is paused), or was not for a while, may be somebody else's, and
+    finished, by now: nothing but a proof is handed in for it.
     """
-    job, task = job_to_hold(machine), machine.task
-    if job is None or (task.job_let_go and task.window_proof is None):
+    task = machine.task
+    if task.job is None or machine.activity == "ended":
+        return
+    job, held = task.job.id, job_to_hold(machine) is not None and not task.job_let_go
+    if not held and task.window_proof is None:
         return
     error = "" if task.window_proof else task.job_error or "the worker was stopped"
     try:

@@ -25,6 +25,7 @@ from damocles_worker.sealing.machine.events import (
     Answered,
     AwaitResume,
     CallManager,
+    Dropped,
     Event,
     Failed,
     Failure,
@@ -108,8 +109,12 @@ class Runner:
 
     # ---- without an answer ----------------------------------------------------------------------
 
-    async def settle(self, todo: list[Instruction], bench: Workbench, records: Records) -> Event | None:
+    async def settle(
+        self, todo: list[Instruction], bench: Workbench, records: Records, *, shared: bool = False
+    ) -> Event | None:
         """Carry out what needs no answer; an answer all the same (the manager drops the sector) ends it.
+
+        ``shared``: that the sector's work is over at the manager was another task's, and is no news here.
 
         An operator who waits does not wait for the manager to listen.
         """
@@ -128,7 +133,8 @@ class Runner:
                 case Report():
                     identity = WorkerIdentifier(self._worker, bench.location)
                     event = await self._report(instruction, identity)
-                    if event is not None:
+                    over = shared and isinstance(event, Dropped) and not event.aborted
+                    if event is not None and (instruction.confirm or not over):
                         return event
                 case _:
                     return None

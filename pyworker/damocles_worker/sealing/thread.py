@@ -337,7 +337,7 @@ class SealingThread:
                 event: Event | None = None
                 command: Command | None = None
                 if running is None:
-                    event = await self._runner.settle(todo, bench, records)
+                    event = await self._runner.settle(todo, bench, records, shared=machine.plan.shared)
                     if event is None and isinstance(todo[-1], End):
                         self._no_work = machine.failure if todo[-1].outcome == "idle" else None
                         if machine.pause_requested:

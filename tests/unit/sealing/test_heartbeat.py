@@ -49,10 +49,16 @@ def test_a_known_reason_is_not_replaced_by_the_stop() -> None:
     assert stopped(state="Generated", job_error="store s2 is gone") == [("job1", None, "store s2 is gone")]
 
 
+def test_a_proof_of_a_paused_thread_is_handed_in_when_the_worker_stops() -> None:
+    """The documented pause before a stop threw the proof away, and the window was missed."""
+    assert stopped("paused", state="Generated", window_proof=PROOF) == [("job1", PROOF, "")]
+    assert stopped("paused", state="Generated", job_error="store s2 is gone") == []
+
+
 @pytest.mark.parametrize("activity", ["paused", "ended"])
 def test_a_job_that_another_worker_may_have_finished_is_left_alone(activity: str) -> None:
     assert stopped(activity, state="Allocated") == []
-    assert stopped(activity, state="Generated", window_proof=PROOF) == []
+    assert stopped("ended", state="Generated", window_proof=PROOF) == []
 
 
 def test_a_job_that_was_not_held_for_a_while_is_handed_in_with_a_proof_only() -> None:

@@ -105,6 +105,8 @@ class Fail:
     """The move can't be made."""
 
     failure: Failure
+    #: The record that is kept, where it changes.
+    task: Task | None = None
 
 
 @dataclass(frozen=True)

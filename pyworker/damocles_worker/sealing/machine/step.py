@@ -145,6 +145,9 @@ def _answer(machine: Machine, move: Move, value: object, context: Context) -> Re
             return _advance(replace(machine, held=stage), context, [])
         case Ask() | Compute():
             outcome = move.then(machine.task, value, replace(context, held=machine.held))
+            if isinstance(outcome, Wait | Idle):
+                # Answered, if not with what is waited for: failures before and after it are not in a row.
+                machine = replace(machine, task=with_fields(machine.task, retries=0), failure=None)
             return _outcome(machine, outcome, context)
         case Wait(then=then) if then is not None:
             return _issue(machine, then(machine.task, context), context, [])
@@ -183,8 +186,8 @@ def _issue(machine: Machine, outcome: Outcome, context: Context, out: list[Instr
             return waiting, [*out, *release, Sleep(seconds, why, "poll")]
         case Idle():
             return _idle(replace(machine, failure=outcome.trouble), outcome.why, context, out)
-        case Fail(failure):
-            return _fail(machine, failure, context, out)
+        case Fail(failure, task):
+            return _fail(replace(machine, task=task or machine.task), failure, context, out)
         case Forget():
             return _forget(machine, outcome, out)
 
@@ -227,7 +230,8 @@ def _commit(machine: Machine, change: Change, context: Context, out: list[Instru
 
 def _idle(machine: Machine, why: str, context: Context, out: list[Instruction]) -> Result:
     idles = machine.idles + 1
-    if machine.draining and not machine.task.assigned:
+    if machine.draining:
+        # A sector that waits for deals holds nothing yet: its record stays for the next start.
         return _end(machine, "drained", out)
     if idles > context.policy.request_task_max_retries:
         return _end(machine, "idle", out)

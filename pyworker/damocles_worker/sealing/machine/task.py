@@ -71,6 +71,8 @@ class Task(Struct, frozen=True):
     #: PC1 output, JSON text: opaque to the worker.
     pc1out: str | None = None
     pc2out: PC2Output | None = None
+    #: The manager has taken a pre-commit with this ticket, and asked for another it would forget it.
+    precommit_taken: bool = False
     #: Sent as ``reset`` with the next submission, after a failed message.
     resubmit_precommit: bool = False
     resubmit_proof: bool = False
@@ -82,6 +84,8 @@ class Task(Struct, frozen=True):
     proof: str | None = None
     #: Who computed ``proof``.
     proof_by: str = ""
+    #: Proofs of this sector that the manager rejected for their seed.
+    reseeded: int = 0
     #: Proofs of this sector that did not verify.
     bad_proofs: int = 0
     #: Times in a row that what an earlier step had written was found damaged and made again.
@@ -126,7 +130,7 @@ class Task(Struct, frozen=True):
 
     def afresh(self) -> Task:
         """With all its attempts again: the operator has looked at it."""
-        return with_fields(self, retries=0, damaged=0, stored_again=0)
+        return with_fields(self, retries=0, damaged=0, stored_again=0, reseeded=0)
 
     @property
     def sector_text(self) -> str:

@@ -150,8 +150,9 @@ def submission_refused(sector: str, what: str, answer: Any) -> Fail | None:
             return failure(
                 Level.PERMANENT,
                 f"the manager has another {what} for sector {sector} than the one computed here{said}",
-                "Compare both with `damocles-manager util sealer sectors state`; resume with an earlier"
-                " --state to compute again",
+                "Compare both with `damocles-manager util sealer sectors state`. The manager keeps what it"
+                " has: with another comm_d resume with --state DealsAcquired, which takes the pieces again;"
+                " with another ticket or proof the one that it has must land",
             )
         case Res.REJECTED:
             return failure(
@@ -173,21 +174,25 @@ def submission_refused(sector: str, what: str, answer: Any) -> Fail | None:
             )
 
 
-def landing_refused(sector: str, what: str, state: int, desc: str | None) -> Fail | None:
-    """Read a final, unsuccessful ``State`` of a poll answer; None when it is none (manager-rpc 5.2)."""
+def landing_refused(sector: str, what: str, state: int, desc: str | None, submitted: str) -> Fail | None:
+    """Read a final, unsuccessful ``State`` of a poll answer; None when it is none (manager-rpc 5.2).
+
+    ``submitted``: the state in which it is submitted.
+    """
     said = f": {desc}" if desc else ""
     match state:
         case OnChainState.NOT_FOUND:
             return failure(
                 Level.PERMANENT,
                 f"the manager finds no {what} message for sector {sector}{said}",
-                "Resume with --state PC2Done (pre-commit) or C2Done (proof) to submit it again",
+                f"Resume with --state {submitted} to submit it again",
             )
         case OnChainState.PERM_FAILED:
             return failure(
                 Level.PERMANENT,
                 f"the {what} message of sector {sector} failed on chain for good{said}",
-                "Look at the message with the manager, mend the cause, then resume with an earlier --state",
+                f"Look at the message with the manager, mend the cause, then resume with --state {submitted}:"
+                " it is submitted anew, and what it is made of stays as it is",
             )
         case OnChainState.SHOULD_ABORT:
             return failure(

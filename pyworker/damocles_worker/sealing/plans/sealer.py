@@ -24,6 +24,7 @@ from damocles_worker.sealing.machine.plan import (
     Change,
     Compute,
     Context,
+    Fail,
     Hold,
     Idle,
     Outcome,
@@ -46,6 +47,8 @@ from damocles_worker.sealing.plans.storing import persist, submit_persisted
 RESUBMIT_DELAY = 30.0
 #: Of the age that a ticket may have: a pre-commit rejected after that is taken for one with an old ticket.
 REJECTED_SHARE = 0.95
+#: Proofs of one sector that may be rejected for their seed: it may be that of a fork of the chain.
+RESEEDS_ALLOWED = 3
 #: Proofs of one sector that may fail their verification before the operator is needed.
 BAD_PROOFS_ALLOWED = 1
 
@@ -74,15 +77,21 @@ def _acquire_deals(task: Task, context: Context) -> Outcome:
 
 def _drop_ticket(task: Task, _context: Context) -> Outcome:
     """A fresh ticket is asked for once the PC1 slot is held, so that it does not age in a queue."""
-    return Change("AssignTicket", replace(task, ticket=None, ticket_at=0.0, pc1out=None), "TicketAssigned")
+    if task.precommit_taken:
+        again = replace(task, pc1out=None, pc2out=None)
+        return Change("AssignTicket", again, "TicketAssigned", "the ticket of the pre-commit is kept")
+    return _renew_ticket(task)
 
 
 def _ticket_expired(task: Task, context: Context, share: float = 1.0) -> bool:
     """By this worker's clock since AssignTicket: the manager's head may be out of reach.
 
-    ``share`` of the age that a ticket may have is enough.
+    ``share`` of the age that a ticket may have is enough. That of a pre-commit that the manager has taken
+    can't expire: the sector is proven with it, whenever that is.
     """
-    return task.ticket is not None and context.now - task.ticket_at > share * context.policy.ticket_max_age
+    if task.ticket is None or task.precommit_taken:
+        return False
+    return context.now - task.ticket_at > share * context.policy.ticket_max_age
 
 
 def _rejected_for_age(task: Task, desc: str | None, context: Context) -> bool:
@@ -104,15 +113,17 @@ def _pc1(task: Task, context: Context) -> Outcome:
             "assign_ticket",
             (task.sector.id,),
             then=lambda task, ticket, context: Change(
-                "AssignTicket", replace(task, ticket=ticket, ticket_at=context.now), "TicketAssigned"
+                "AssignTicket",
+                replace(task, ticket=ticket, ticket_at=context.now, pc1out=None, pc2out=None),
+                "TicketAssigned",
             ),
         )
     return Compute("pc1", then=lambda task, out, _: Change("PC1", replace(task, pc1out=out), "PC1Done"))
 
 
-def _renew_ticket(task: Task, why: str) -> Change:
-    """Do PC1 again with a fresh ticket: hours, instead of losing the sector."""
-    renewed = replace(task, ticket=None, ticket_at=0.0, pc1out=None, pc2out=None)
+def _renew_ticket(task: Task, why: str = "") -> Change:
+    """Do PC1, again perhaps, with a fresh ticket: hours, instead of losing the sector."""
+    renewed = replace(task, ticket=None, ticket_at=0.0, pc1out=None, pc2out=None, precommit_taken=False)
     return Change("AssignTicket", renewed, "TicketAssigned", why)
 
 
@@ -128,7 +139,8 @@ def _submit_pre_commit(task: Task, _context: Context) -> Outcome:
     def submitted(task: Task, answer: Any, context: Context) -> Outcome:
         refused = submission_refused(task.sector_text, "pre-commit", answer)
         if refused is None:
-            return Change("SubmitPC", replace(task, resubmit_precommit=False), "PCSubmitted")
+            taken = replace(task, resubmit_precommit=False, precommit_taken=True)
+            return Change("SubmitPC", taken, "PCSubmitted")
         if refused.failure.level is Level.ABORT and _rejected_for_age(task, answer.desc, context):
             return _renew_ticket(task, f"the ticket expired: {answer.desc or 'rejected'}")
         return refused
@@ -148,8 +160,9 @@ def _poll_pre_commit(task: Task, context: Context) -> Outcome:
     assert task.sector is not None
 
     def polled(task: Task, answer: Any, context: Context) -> Outcome:
-        if refused := landing_refused(task.sector_text, "pre-commit", answer.state, answer.desc):
-            return refused
+        if refused := landing_refused(task.sector_text, "pre-commit", answer.state, answer.desc, "PC2Done"):
+            # Without this the manager, which has it, would not send it again.
+            return Fail(refused.failure, replace(task, resubmit_precommit=True))
         if answer.state == OnChainState.LANDED:
             return Change("CheckPC", task, "PCLanded")
         if answer.state == OnChainState.FAILED:
@@ -218,7 +231,15 @@ def _submit_proof(task: Task, context: Context) -> Outcome:
 
     def submitted(task: Task, answer: Any, _context: Context) -> Outcome:
         refused = submission_refused(task.sector_text, "proof", answer)
-        return refused or Change("SubmitProof", replace(task, resubmit_proof=False), "ProofSubmitted")
+        if refused is None:
+            return Change("SubmitProof", replace(task, resubmit_proof=False), "ProofSubmitted")
+        of_seed = refused.failure.level is Level.ABORT and "seed" in (answer.desc or "").lower()
+        if of_seed and task.reseeded < RESEEDS_ALLOWED:
+            # Minutes, instead of the sector.
+            anew = replace(task, reseeded=task.reseeded + 1, seed=None, c1out=None, proof=None)
+            why = f"rejected for its seed: {answer.desc}"
+            return Change("AssignSeed", anew, "PersistanceSubmitted", why, warning=True)
+        return refused
 
     if context.policy.ignore_proof_check:
         return submit(task, True, context)
@@ -231,8 +252,8 @@ def _poll_proof(task: Task, context: Context) -> Outcome:
         return Change("Finish", task, "Finished", "not waiting for the chain (sealing.ignore_proof_check)")
 
     def polled(task: Task, answer: Any, context: Context) -> Outcome:
-        if refused := landing_refused(task.sector_text, "proof", answer.state, answer.desc):
-            return refused
+        if refused := landing_refused(task.sector_text, "proof", answer.state, answer.desc, "C2Done"):
+            return Fail(refused.failure, replace(task, resubmit_proof=True))
         if answer.state == OnChainState.LANDED:
             return Change("Finish", task, "Finished")
         if answer.state == OnChainState.FAILED:

@@ -40,7 +40,7 @@ from damocles_worker.sealing.plans.common import (
     failure,
     submission_refused,
 )
-from damocles_worker.sealing.plans.storing import FILES_MISSED, persist
+from damocles_worker.sealing.plans.storing import files_missed, persist
 
 #: The stage whose place is held while the new data are encoded.
 ENCODE = "snap_encode"
@@ -123,7 +123,7 @@ def _not_submitted(task: Task, problem: Failure, _context: Context) -> Outcome:
     if _UNDER_WAY in problem.cause:
         # The answer to an earlier call was lost; nobody else submits for this sector.
         return Change("Finish", task, "Finished", "the manager had taken the proof already")
-    if FILES_MISSED in problem.cause:
+    if files_missed(problem):
         return _store_again(task, problem.cause)
     return Fail(problem)
 

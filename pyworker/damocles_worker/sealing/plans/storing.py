@@ -13,8 +13,16 @@ from damocles_worker.sealing.machine.plan import Ask, Change, Compute, Context, 
 from damocles_worker.sealing.machine.task import Task
 from damocles_worker.sealing.plans.common import StateMove, failure
 
-#: What a manager with a file-system store says in an error when files are missing.
-FILES_MISSED = "check persisted file"
+#: What a manager with a file-system store says in an error when it can't find files, and behind that when
+#: they are missing: the rest (a chain node that is away, a stale mount) may be different the next time.
+_CHECKED = "check persisted file"
+_MISSING = ("no such file", "not found", "not exist")
+
+
+def files_missed(problem: Failure) -> bool:
+    """Whether the manager says that files of the sector are not where they were stored."""
+    said = problem.cause.partition(_CHECKED)[2]
+    return any(words in said for words in _MISSING)
 
 
 def reserve_size(sector_size: int) -> int:
@@ -94,7 +102,7 @@ def submit_persisted(next_state: str, stored_in: str) -> StateMove:
         return Change("SubmitPersistance", task, next_state) if found else missed(task, "")
 
     def refused(task: Task, problem: Failure, _context: Context) -> Outcome:
-        return missed(task, f": {problem.cause}") if FILES_MISSED in problem.cause else Fail(problem)
+        return missed(task, f": {problem.cause}") if files_missed(problem) else Fail(problem)
 
     def missed(task: Task, said: str) -> Fail:
         return failure(
