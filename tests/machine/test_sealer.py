@@ -266,6 +266,23 @@ def test_a_sector_whose_pre_commit_is_taken_keeps_its_ticket_whatever_is_made_ag
     assert [info.ticket for info in infos] == [ticket, ticket]
 
 
+def test_a_pre_commit_that_failed_and_is_too_old_to_be_taken_again_redoes_pc1() -> None:
+    world = World(
+        policy=Sealing(ticket_max_age=1000),
+        scripted={
+            "poll_pre_commit_state": [PollResp(OnChainState.FAILED, "out of gas")],
+            "submit_pre_commit": [SubmitResp(Res.ACCEPTED), SubmitResp(Res.REJECTED, "no reason given")],
+        },
+    )
+    world.boot()
+    while not (world.slept and "again" in world.slept[-1].why):
+        world.send(world.answer())
+    world.now += 1000
+    world.run()
+    assert world.ended == "finished" and world.stages.count("pc1") == 2
+    assert [call.method for call in world.calls].count("assign_ticket") == 2
+
+
 def test_a_new_ticket_leaves_nothing_of_the_old_one() -> None:
     """`resume --state PC2Done` was possible then, with the old replica and the new ticket."""
     world = World(scripted={"pc2": [None, PERMANENT]})

@@ -83,15 +83,17 @@ def _drop_ticket(task: Task, _context: Context) -> Outcome:
     return _renew_ticket(task)
 
 
-def _ticket_expired(task: Task, context: Context, share: float = 1.0) -> bool:
+def _ticket_is_old(task: Task, context: Context, share: float = 1.0) -> bool:
     """By this worker's clock since AssignTicket: the manager's head may be out of reach.
 
-    ``share`` of the age that a ticket may have is enough. That of a pre-commit that the manager has taken
-    can't expire: the sector is proven with it, whenever that is.
+    ``share`` of the age that a ticket may have is enough.
     """
-    if task.ticket is None or task.precommit_taken:
-        return False
-    return context.now - task.ticket_at > share * context.policy.ticket_max_age
+    return task.ticket is not None and context.now - task.ticket_at > share * context.policy.ticket_max_age
+
+
+def _ticket_expired(task: Task, context: Context) -> bool:
+    """Whether another ticket is needed: not for a sector that is proven with that of its pre-commit."""
+    return not task.precommit_taken and _ticket_is_old(task, context)
 
 
 def _rejected_for_age(task: Task, desc: str | None, context: Context) -> bool:
@@ -101,7 +103,7 @@ def _rejected_for_age(task: Task, desc: str | None, context: Context) -> bool:
     """
     said = (desc or "").lower()
     names_it = "ticket" in said and "expire" in said
-    return names_it or _ticket_expired(task, context, REJECTED_SHARE)
+    return names_it or _ticket_is_old(task, context, REJECTED_SHARE)
 
 
 def _pc1(task: Task, context: Context) -> Outcome:
