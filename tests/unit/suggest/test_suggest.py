@@ -24,6 +24,7 @@ from damocles_worker.config.settings import Settings
 from damocles_worker.errors import WorkerError
 from damocles_worker.hardware.cpulist import parse_cpu_list
 from damocles_worker.hardware.cpus import numa_nodes
+from damocles_worker.preflight.parents import _SECONDS_PER_NODE
 from damocles_worker.sectors import SECTOR_SIZES
 from damocles_worker.stores.space import plan_bytes
 from damocles_worker.suggest import suggestion as suggestion_module
@@ -172,6 +173,8 @@ def test_what_is_planned_with_is_what_the_benchmarks_page_says() -> None:
     for lanes, rate in LABELS_PER_SECOND.items():
         assert found(f"(c) sdr, {lanes} lane(s), SHA-NI", large) == f"{rate / 1e6:.3f} M"
     assert found("crate as people get it", large) == f"{LABELS_PER_SECOND_PORTABLE / 1e6:.3f} M"
+    parents = re.search(r"Parents of a node, .*sdr ([0-9.]+) µs", large)
+    assert parents and float(parents[1]) == pytest.approx(_SECONDS_PER_NODE * 1e6)
     provers = [found(row) for row in ("proofs library", "this prover, portable", "this prover, AVX-512")]
     assert [float(prover) for prover in provers] == [
         corehours._C2_2KIB_LIBRARY,
