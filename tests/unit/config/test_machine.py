@@ -346,7 +346,7 @@ def test_a_gpu_asked_for_in_the_environment_is_warned_of(tmp_path: Path, stores:
     findings = found(
         tmp_path, stores, host, {"FIL_PROOFS_USE_GPU_TREE_BUILDER": "1", "CUDA_VISIBLE_DEVICES": "0"}
     )
-    assert "PC2 takes about 13 core-hours" in only(findings, "").message
+    assert "PC2 takes about 12 core-hours" in only(findings, "").message
     assert found(tmp_path, stores, host, {"FIL_PROOFS_USE_GPU_TREE_BUILDER": "0"}) == []
 
 
