@@ -12,9 +12,10 @@ from damocles_worker.cli.completion import completion_of
 from damocles_worker.cli.guarded import guarded
 from damocles_worker.cli.lazy import LazyGroup
 from damocles_worker.cli.log_format import log_format
+from damocles_worker.cli.util import NAME as UTIL_NAME
+from damocles_worker.cli.util import util
 from damocles_worker.version import version_line
 
-UTIL_NAME = "damocles-worker-util"
 PLACES = {
     name: f"{name}:{name}"
     for name in (
@@ -64,8 +65,6 @@ def main() -> None:
 
 
 def _run_util() -> None:
-    from damocles_worker.cli.util import util
-
     util(prog_name=UTIL_NAME)
 
 
