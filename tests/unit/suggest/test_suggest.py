@@ -183,7 +183,8 @@ def test_what_is_planned_with_is_what_the_benchmarks_page_says() -> None:
         corehours._C2_2KIB_IFMA,
     ]
     hashing = re.search(
-        r"([0-9.]+) hours with neptune, [0-9.]+ one at a time, ([0-9.]+) with AVX2 and ([0-9.]+) with AVX-512",
+        r"([0-9.]+) hours with neptune, [0-9.]+ one at a time,"
+        r" ([0-9.]+) with AVX2 and ([0-9.]+) with AVX-512",
         running,
     )
     assert hashing
