@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
 import re
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -234,36 +237,62 @@ def _check_huge_page_files(settings: Settings, reader: Reader, report: Report) -
     for path, stage, processor in processors_of(settings):
         for variable in HUGE_PAGE_VARIABLES:
             location = processor.envs.get(variable)
-            if stage != "pc1" or not location or _has_files(location, pattern=variable.endswith("PATTERN")):
+            if stage != "pc1" or not location:
                 continue
-            report.warning(
-                f"{path}.envs.{variable}",
-                settings.positions.get(f"{path}.envs.{variable}", _START),
-                f'there are no huge-page files in "{location}" that user id {os.geteuid()} may read and write'
-                f" ({state}): PC1 takes ordinary memory",
-                "reserve huge pages, mount hugetlbfs and run: damocles-worker store hugepage-file-init; files"
-                " that are there give to the worker's user (chown -R)",
-            )
+            files = _huge_page_files(location, pattern=variable.endswith("PATTERN"))
+            if any(usable for _, usable in files):
+                continue
+            if files:
+                message, next_step = _not_for_this_user([file for file, _ in files])
+            else:
+                message = f'there are no huge-page files in "{location}" ({state}): PC1 takes ordinary memory'
+                next_step = (
+                    "reserve huge pages and mount hugetlbfs, then run: damocles-worker store"
+                    " hugepage-file-init"
+                )
+            place = f"{path}.envs.{variable}"
+            report.warning(place, settings.positions.get(place, _START), message, next_step)
 
 
-def _has_files(location: str, *, pattern: bool) -> bool:
-    """Whether any directory of the per-node pattern has a file in it that this user may use."""
+def _not_for_this_user(files: list[Path]) -> tuple[str, str]:
+    """Files that were made by root, for a worker that is another user: message and next step."""
+    user = str(os.geteuid())
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    owned = sorted({str(file if file.is_dir() else file.parent) for file in files})
+    return (
+        f'the user {user} has no access to the huge-page files ("{files[0]}"): PC1 takes ordinary memory',
+        f"if the worker runs as {user}, run as root: chown -R {user}: {shlex.join(owned)}; else run this"
+        " check as the worker's user",
+    )
+
+
+def _huge_page_files(location: str, *, pattern: bool) -> list[tuple[Path, bool]]:
+    """Files in the directories of the per-node pattern, and whether this user may use them.
+
+    A directory that this user can't look into stands for its files.
+    """
     full = location if pattern else f"{location.rstrip('/')}/numa_$NUMA_NODE_INDEX"
     head, _, tail = full.rstrip("/").partition("$NUMA_NODE_INDEX")
     expression = re.compile(f"{re.escape(head)}[0-9]+{re.escape(tail)}")
     parent = Path(head).parent if not head.endswith("/") else Path(head)
     try:
         directories = [
-            f"{entry}{tail}" for entry in parent.iterdir() if expression.fullmatch(f"{entry}{tail}")
+            Path(f"{entry}{tail}") for entry in parent.iterdir() if expression.fullmatch(f"{entry}{tail}")
         ]
     except OSError:
-        return False
-    return any(
-        entry.is_file() and os.access(entry, os.R_OK | os.W_OK)
-        for name in directories
-        if Path(name).is_dir()
-        for entry in Path(name).iterdir()
-    )
+        return []
+    found: list[tuple[Path, bool]] = []
+    for directory in directories:
+        try:
+            files = [entry for entry in directory.iterdir() if entry.is_file()]
+        except PermissionError:
+            found.append((directory, False))
+        except OSError:
+            continue
+        else:
+            found += [(file, os.access(file, os.R_OK | os.W_OK)) for file in files]
+    return found
 
 
 def _exists(path: Path) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -211,10 +213,33 @@ def test_huge_page_files_are_looked_for(
     assert found(tmp_path, text, host) == []
     # Made by root, for a worker that is another user; whoever runs the test may be root.
     monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != tmp_path / file)
-    assert (
-        "may read and write"
-        in only(found(tmp_path, text, host), f"processors.pc1[0].envs.{variable}").message
-    )
+    refused = only(found(tmp_path, text, host), f"processors.pc1[0].envs.{variable}")
+    assert f'no access to the huge-page files ("{tmp_path / file}")' in refused.message
+    assert "run as root: chown -R" in refused.next_step
+    assert f": {(tmp_path / file).parent};" in refused.next_step
+    # One that can be used is enough.
+    (tmp_path / file).with_name("32.0_GiB_1").write_bytes(b"")
+    assert found(tmp_path, text, host) == []
+
+
+def test_a_directory_of_huge_page_files_that_is_another_users_is_told(
+    tmp_path: Path, stores: str, host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check ended in a traceback."""
+    closed = tmp_path / "huge/numa_0"
+    closed.mkdir(parents=True)
+    listed = Path.iterdir
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    text = f'{stores}[[processors.pc1]]\nenvs = {{ HUGEPAGE_FILES_PATH = "{tmp_path}/huge" }}\n'
+    finding = only(found(tmp_path, text, host), "processors.pc1[0].envs.HUGEPAGE_FILES_PATH")
+    assert f'no access to the huge-page files ("{closed}")' in finding.message
+    assert f": {closed};" in finding.next_step
 
 
 def test_reserved_huge_pages_are_told(tmp_path: Path, stores: str) -> None:
