@@ -6,14 +6,12 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use filecoin_proofs_api::{Commitment, PieceInfo, UnpaddedBytesAmount};
 
+use crate::chunks::{roots_of_chunks, PATIENCE};
 use crate::control::Control;
 use crate::durable::{start_writing_back, sync_parent};
 use crate::failure::guarded;
@@ -32,9 +30,6 @@ const STRETCH: u64 = 4 << 20;
 
 /// Threads at most: a source gives no more than these can hash.
 const MOST_THREADS: usize = 16;
-
-/// Longest wait for data before the cancel flag is looked at.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Writes the pieces, fr32 padded, into the staged file, and returns their infos in order.
 ///
@@ -221,41 +216,23 @@ fn stream(
         stopped: AtomicBool::new(false),
     };
     let count = usize::try_from(piece.payload_size.div_ceil(payload.chunk))?;
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let mut roots = thread::scope(|scope| -> Result<Vec<Node>> {
-        let (sender, hashed) = mpsc::channel();
-        for _ in 0..threads.min(MOST_THREADS).min(count) {
-            let (sender, payload) = (sender.clone(), &payload);
-            scope.spawn(move || payload.hash_some(chunk, place, &sender));
-        }
-        drop(sender);
-        let mut collect = || {
-            let mut roots = vec![Node::default(); count];
-            let mut left = count;
-            while left > 0 {
-                let hashed = hashed.recv_timeout(PATIENCE);
-                let done = progress.done + payload.read.load(Ordering::Relaxed);
-                match hashed {
-                    Ok(hashed) => {
-                        let (index, root) = hashed?;
-                        roots[index] = root;
-                        left -= 1;
-                        if let Some(place) = place {
-                            // The others write what is before, or have done so.
-                            place.start_writing_back(index as u64 * chunk);
-                        }
-                        control.step(done, progress.total)?;
-                    }
-                    Err(RecvTimeoutError::Timeout) => control.step_now(done, progress.total)?,
-                    Err(RecvTimeoutError::Disconnected) => bail!("a hashing thread ended"),
-                }
+    let mut roots = roots_of_chunks(
+        count,
+        MOST_THREADS,
+        &payload.stopped,
+        || payload.worker(chunk, place),
+        |hashed| {
+            let done = progress.done + payload.read.load(Ordering::Relaxed);
+            let Some(index) = hashed else {
+                return control.step_now(done, progress.total);
+            };
+            if let Some(place) = place {
+                // The others write what is before, or have done so.
+                place.start_writing_back(index as u64 * chunk);
             }
-            Ok(roots)
-        };
-        let roots = collect();
-        payload.stopped.store(true, Ordering::Relaxed);
-        roots
-    })?;
+            control.step(done, progress.total)
+        },
+    )?;
     roots.resize(
         usize::try_from(padded_size / chunk)?,
         merkle::zero_commitment(chunk),
@@ -278,17 +255,15 @@ struct Payload {
 }
 
 impl Payload {
-    /// One thread: chunk after chunk, until there is none left, one fails or all shall stop. Sends the root
-    /// over each, of `padded` bytes, with its index.
-    fn hash_some(
-        &self,
+    /// What one thread does: the next chunk, and the root over its `padded` bytes.
+    fn worker<'a>(
+        &'a self,
         padded: u64,
-        place: Option<Place<'_>>,
-        sender: &mpsc::Sender<Result<(usize, Node)>>,
-    ) {
+        place: Option<Place<'a>>,
+    ) -> impl FnMut() -> Result<Option<(usize, Node)>> + 'a {
         // Both are at most CHUNK.
         let (mut data, mut padded) = (vec![0; self.chunk as usize], vec![0; padded as usize]);
-        let mut next = || -> Result<Option<(usize, Node)>> {
+        move || {
             let Some(index) = self.next_chunk(&mut data)? else {
                 return Ok(None);
             };
@@ -301,15 +276,6 @@ impl Payload {
                 place.write((index * padded.len()) as u64, &padded)?;
             }
             Ok(Some((index, root)))
-        };
-        while let Some(hashed) = next().transpose() {
-            let failed = hashed.is_err();
-            if failed {
-                self.stopped.store(true, Ordering::Relaxed);
-            }
-            if sender.send(hashed).is_err() || failed {
-                return;
-            }
         }
     }
 

@@ -12,6 +12,7 @@
 
 mod add_pieces;
 mod cache;
+mod chunks;
 mod commit;
 mod direct;
 mod durable;

@@ -5,11 +5,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
 
 use anyhow::{Context, Result};
 
+use crate::chunks::roots_of_chunks;
 use crate::control::Control;
 use crate::direct::{Aligned, DirectFile};
 use crate::durable::PartialFile;
@@ -155,52 +154,25 @@ struct Chunks<'a> {
 impl Chunks<'_> {
     /// Writes the rows from the leaves up to the roots of the chunks, and returns those, in order.
     fn hash_all(&self, control: &mut Control<'_>) -> Result<Vec<Node>> {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let size = self.zeros.len() as u64;
-        thread::scope(|scope| {
-            let (sender, hashed) = mpsc::channel();
-            for _ in 0..threads.min(MOST_THREADS).min(self.count) {
-                let sender = sender.clone();
-                let (next, stopped) = (&next, &stopped);
-                scope.spawn(move || self.hash_some(next, stopped, &sender));
-            }
-            drop(sender);
-            let mut collect = || {
-                let mut roots = vec![Node::default(); self.count];
-                for done in 1..=self.count {
-                    let (index, root) = hashed.recv().context("a hashing thread ended")??;
-                    roots[index] = root;
-                    control.step(done as u64 * size, self.count as u64 * size)?;
+        let (next, size) = (AtomicUsize::new(0), self.zeros.len() as u64);
+        let worker = || {
+            let mut chunk = Aligned::new(self.zeros.len());
+            let mut above = Subtree::new(self.zeros.len());
+            let next = &next;
+            move || {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= self.count {
+                    return Ok(None);
                 }
-                Ok(roots)
-            };
-            let roots = collect();
-            stopped.store(true, Ordering::Relaxed);
-            roots
+                Ok(Some((index, self.hash(index, &mut chunk, &mut above)?)))
+            }
+        };
+        let mut done = 0;
+        let stopped = AtomicBool::new(false);
+        roots_of_chunks(self.count, MOST_THREADS, &stopped, worker, |hashed| {
+            done += u64::from(hashed.is_some());
+            control.step(done * size, self.count as u64 * size)
         })
-    }
-
-    /// One thread: chunk after chunk, until there is none left, one fails or all shall stop.
-    fn hash_some(
-        &self,
-        next: &AtomicUsize,
-        stopped: &AtomicBool,
-        sender: &mpsc::Sender<Result<(usize, Node)>>,
-    ) {
-        let mut chunk = Aligned::new(self.zeros.len());
-        let mut above = Subtree::new(self.zeros.len());
-        while !stopped.load(Ordering::Relaxed) {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= self.count {
-                return;
-            }
-            let hashed = self.hash(index, &mut chunk, &mut above);
-            let failed = hashed.is_err();
-            if sender.send(hashed.map(|root| (index, root))).is_err() || failed {
-                return;
-            }
-        }
     }
 
     fn hash(&self, index: usize, chunk: &mut Aligned, above: &mut Subtree) -> Result<Node> {

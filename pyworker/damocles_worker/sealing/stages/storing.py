@@ -10,7 +10,7 @@ from typing import Any
 
 from damocles_worker import sectors
 from damocles_worker.errors import Level, WorkerError
-from damocles_worker.filesystem import file_error, fsync_directory, make_directories, make_durable
+from damocles_worker.filesystem import file_error, fsync_directory, make_directories
 from damocles_worker.sealing import routes
 from damocles_worker.sealing.machine.task import Task
 from damocles_worker.sealing.stages.workbench import Progress, Workbench
@@ -152,8 +152,6 @@ async def _fetch(
         missing = await asyncio.to_thread(_missing, [ours for _, ours in pairs])
         if missing is not None:
             raise _not_brought(bench, missing)
-        if processors.is_foreign("transfer"):
-            await asyncio.to_thread(_settle_replica, [ours for _, ours in pairs], bench.store.data)
 
 
 def _link(pairs: Sequence[tuple[Path, Path]]) -> None:
@@ -161,12 +159,6 @@ def _link(pairs: Sequence[tuple[Path, Path]]) -> None:
         ours.symlink_to(theirs)
     for directory in {ours.parent for _, ours in pairs}:
         fsync_directory(directory)
-
-
-def _settle_replica(files: Sequence[Path], root: Path) -> None:
-    """Make durable what a program of others has brought: copies, or links to files that are."""
-    for file in files:
-        make_durable(file, root)
 
 
 def _missing(files: Sequence[Path]) -> Path | None:
