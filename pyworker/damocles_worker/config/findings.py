@@ -71,7 +71,8 @@ def has_errors(findings: Iterable[Finding]) -> bool:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that ``name`` is probably a misspelling of, or None."""
-    by_folded = {candidate.lower().replace("-", "_"): candidate for candidate in known}
+    # Of names that differ in case only the first is the one to write, the others are old ones.
+    by_folded = {candidate.lower().replace("-", "_"): candidate for candidate in reversed(list(known))}
     matches = difflib.get_close_matches(name.lower().replace("-", "_"), by_folded, n=1, cutoff=0.6)
     return by_folded[matches[0]] if matches else None
 

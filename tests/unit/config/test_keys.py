@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from damocles_worker.config.findings import nearest
 from damocles_worker.config.schema import ROOT, Alias, Key, Table
 from tests.unit.config.support import MINIMAL, inspected, only, settings_of
 
@@ -257,3 +258,8 @@ def test_read_only_stores_alone_are_warned_of_where_sectors_are_stored(
     ] * warned
     other = '[[attached]]\nname = "b"\nlocation = "/b"\n'
     assert not [one for one in inspected(tmp_path, text + other).findings if "read-only" in one.message]
+
+
+def test_a_misspelt_name_is_corrected_to_the_one_to_write_not_to_an_old_one() -> None:
+    """`[[atached]]` was answered with "did you mean "Attached"?", which has a warning of its own."""
+    assert nearest("atached", ["attached", "Attached"]) == "attached"
